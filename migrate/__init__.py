@@ -1,0 +1,1 @@
+"""bem-migrate: codemods, configuration deduplication and differential verification for research repositories."""
