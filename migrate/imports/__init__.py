@@ -1,0 +1,1 @@
+"""Rewriting of references to moved modules and names."""
