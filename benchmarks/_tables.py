@@ -83,12 +83,14 @@ def goals(key: str, results: Sequence[Result]) -> list[Goal]:
     """Return the goals of the scenario called ``key``."""
     by_name = {result.tool.name: result for result in results}
     ours = by_name[peers.OURS]
-    found = [*_SPEED[key](by_name)] if key in _SPEED else []
+    found = _SPEED[key](by_name)
     peak = ours.most("peak_mb")
     return [*found, Goal("largest process of bem-migrate < 200 MB", peak, peak, None, peak < 200)]
 
 
 def _libcst_goal(by_name: Mapping[str, Result]) -> list[Goal]:
+    if peers.LIBCST not in by_name:
+        return []
     ours, one = by_name[peers.OURS], by_name[peers.LIBCST]
     five = by_name.get(peers.LIBCST_FIVE)
     factor, result, note = (1, five, "measured") if five else (5, one, "five times one measured move")

@@ -151,6 +151,11 @@ class Moves:
         parts = (old.split(".") for old in self.entries)
         return frozenset(".".join(p[:n]) for p in parts for n in range(1, len(p)))
 
+    @cached_property
+    def roots(self) -> frozenset[str]:
+        """The first component of every old name."""
+        return frozenset(old.partition(".")[0] for old in self.entries)
+
     def leads_to(self, dotted: str) -> bool:
         """Whether an old name lies strictly below ``dotted``, also after the moves of ``dotted`` itself."""
         if dotted in self._ancestors:
@@ -181,7 +186,7 @@ class Moves:
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
         """Finds dotted names that begin like an old one; few roots are enough for any number of entries."""
-        roots = "|".join(sorted({re.escape(old.partition(".")[0]) for old in self.entries}, key=len, reverse=True))
+        roots = "|".join(sorted(map(re.escape, self.roots), key=lambda root: (-len(root), root)))
         tail = r"(?:\.[^\W\d]\w*)*+(?::[^\W\d]\w*(?:\.[^\W\d]\w*)*+)?+"
         return re.compile(rf"(?<![\w.\-/@:$\\])(?:{roots or '(?!)'})(?!\w){tail}(?![\w\-/@])")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 
@@ -51,6 +50,7 @@ def run(job: Job, files: Sequence[SourceFile], jobs: int, done: Callable[[int], 
 
 
 def _in_processes(job: Job, pending: list[Batch], jobs: int, done: Callable[[int], None]) -> Iterator[FileResult]:
+    import multiprocessing
     from concurrent.futures import ProcessPoolExecutor, as_completed
     from concurrent.futures.process import BrokenProcessPool
 
@@ -89,6 +89,7 @@ def _handle(batch: Batch) -> list[FileResult]:
 
 def _alone(job: Job, file: tuple[str, str]) -> FileResult:
     """Handle a file of a batch whose worker died, in a process that may die as well."""
+    import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
     from concurrent.futures.process import BrokenProcessPool
 

@@ -15,8 +15,9 @@ from ahocorasick_rs import BytesAhoCorasick, MatchKind
 
 from migrate.moves import Moves
 
-# Functions that import a module by a name that may be computed. Such calls are looked at even where no old name stands
-# near them: that is where a rewrite of everything else breaks something unseen.
+# Functions that import a module by a name that may be computed. Such calls are looked at where the file mentions, or
+# lies in, a top-level package of the list: the name may be put together from it. Elsewhere the name comes from another
+# file, which is looked at itself.
 IMPORTERS = ("import_module", "__import__", "find_spec", "resolve_name", "run_module", "importorskip")
 _LITERAL = rb"""\s*[rRuU]?(?:'[^'\n]*'|"[^"\n]*")\s*[,)]|\s*\)"""
 _COMPUTED = re.compile(rb"(?<!def )\b(?:%b)\s*\((?!%b)" % ("|".join(IMPORTERS).encode(), _LITERAL))
@@ -43,6 +44,7 @@ class Prefilter:
             *parents, last = (part.encode() for part in old.split("."))
             self._everything |= not old.isascii()
             needles.setdefault(last, []).append(_Needle(tuple(parents), *_spellings(parents, last)))
+        self._roots = tuple(root.encode() for root in sorted(moves.roots))
         self._words = [*needles, *sorted(_MARKS - needles.keys())]
         self._needles = [needles.get(word, []) for word in self._words]
         self._search = BytesAhoCorasick(self._words, matchkind=MatchKind.LeftmostLongest).find_matches_as_indexes
@@ -64,7 +66,9 @@ class Prefilter:
         for needle in self._needles[number]:
             if all(word in data or word in around for word in needle.others) and (not python or _stands(needle, data)):
                 return True
-        return self._words[number] in _MARKS and _COMPUTED.search(data) is not None
+        if self._words[number] not in _MARKS or not any(root in data or root in around for root in self._roots):
+            return False
+        return _COMPUTED.search(data) is not None
 
     @staticmethod
     def has_relative(data: bytes) -> bool:

@@ -183,7 +183,7 @@ def _handle(
         report.results += pool.run(job, candidates, jobs, done)
         return
     journal = Journal(options.root)
-    with journal.start(sys.argv) as active:
+    with journal.start(["bem-migrate", *sys.argv[1:]]) as active:
         writing = Job(**{**vars(job), "writer": active.writer(options.paths)})
         report.results += pool.run(writing, candidates, jobs, done)
         report.run = active.id if report.changed else ""

@@ -97,7 +97,7 @@ def test_standard_input(project: Path, run_cli: Cli, tmp_path: Path) -> None:
 
 
 def test_json_has_everything(project: Path, run_cli: Cli) -> None:
-    (project / "src/app/late.py").write_text("import importlib\nimportlib.import_module(name)\n")
+    (project / "src/app/late.py").write_text("import importlib\nimportlib.import_module(f'old.{name}')\n")
     report = json.loads(run_cli("imports", "src", "--check", "--format", "json").stdout)
     assert report["files"]["scanned"] == 4
     assert report["files"]["changed"] == [
@@ -106,7 +106,7 @@ def test_json_has_everything(project: Path, run_cli: Cli) -> None:
     assert report["references"] == {"from import": 1, "import": 1, "attribute": 1}
     (finding,) = report["findings"]
     assert (finding["path"], finding["line"], finding["column"], finding["code"]) == ("src/app/late.py", 2, 1, "BM102")
-    assert finding["source"] == "importlib.import_module(name)"
+    assert finding["source"] == "importlib.import_module(f'old.{name}')"
     assert report["exit_code"] == 1
 
 
@@ -120,7 +120,7 @@ def test_sarif_names_rules_and_places(project: Path, run_cli: Cli) -> None:
 
 
 def test_github_annotations_are_escaped(project: Path, run_cli: Cli) -> None:
-    (project / "src/app/a,b.py").write_text("import importlib\nimportlib.import_module(f'100%{x}')\n")
+    (project / "src/app/a,b.py").write_text("import importlib\nimportlib.import_module(f'old.100%{x}')\n")
     lines = run_cli("imports", "src", "--check", "--format", "github").stdout.splitlines()
     assert any(line.startswith("::error file=src/app/main.py,line=1,col=1,title=BM100::") for line in lines)
     (warning,) = [line for line in lines if line.startswith("::warning")]
@@ -158,14 +158,14 @@ def test_bad_input_is_one_clear_error(project: Path, run_cli: Cli, arguments: li
 
 def test_comment_silences_a_finding(project: Path, run_cli: Cli) -> None:
     path = project / "src/app/late.py"
-    path.write_text("import importlib\nimportlib.import_module(a)  # bem-migrate: ignore[BM102]\n")
+    path.write_text("import importlib\nimportlib.import_module('old.' + a)  # bem-migrate: ignore[BM102]\n")
     assert run_cli("imports", "src/app/late.py", "--check").returncode == 0
-    path.write_text("import importlib\nimportlib.import_module(a)  # bem-migrate: ignore[BM101]\n")
+    path.write_text("import importlib\nimportlib.import_module('old.' + a)  # bem-migrate: ignore[BM101]\n")
     assert run_cli("imports", "src/app/late.py", "--check").returncode == 1
 
 
 def test_ignored_codes(project: Path, run_cli: Cli) -> None:
-    (project / "src/app/late.py").write_text("import importlib\nimportlib.import_module(a)\n")
+    (project / "src/app/late.py").write_text("import importlib\nimportlib.import_module('old.' + a)\n")
     assert run_cli("imports", "src/app/late.py", "--check", "--ignore", "BM101,BM102").returncode == 0
 
 

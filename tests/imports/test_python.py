@@ -634,7 +634,9 @@ def test_unchanged(before: str, after: str) -> None:
         pytest.param("import bem2.router.training as t\nt.gone()\n", ["2:BM106"], id="removed, through an alias"),
         pytest.param("from bem2.router.training import *\nTrainingConfig\n", ["1:BM101"], id="star hides a moved name"),
         pytest.param("from bem2.router.training import *\nx\n", [], id="star without a moved name"),
-        pytest.param("import importlib\nimportlib.import_module(name)\n", ["2:BM102"], id="computed import"),
+        pytest.param(
+            "import bem\nimport importlib\nimportlib.import_module(name)\n", ["3:BM102"], id="computed import"
+        ),
         pytest.param('__import__(f"bem.{x}")\n', ["1:BM102"], id="f-string import"),
         pytest.param('import importlib\nimportlib.import_module("json")\n', [], id="literal import"),
         pytest.param("import bem2.router.training as t\nuse(t)\n", ["2:BM103"], id="module passed on"),
@@ -642,8 +644,13 @@ def test_unchanged(before: str, after: str) -> None:
         pytest.param("from .... import x\n", ["1:BM111"], id="too deep under every root"),
         pytest.param("# see bem2.router.training.TrainingConfig\n", ["1:BM105"], id="comment"),
         pytest.param('x = "bem2.router.training.TrainingConfig"\n', ["1:BM105"], id="string of unknown use"),
+        pytest.param('x = {"bem2/loops.py": 1}\n', ["1:BM112"], id="path of a module as a key"),
+        pytest.param("# see bem2/loops.py\n", ["1:BM112"], id="path of a module in a comment"),
+        pytest.param("x = bem2/loops\n", [], id="a division is no path"),
+        pytest.param('import bem.x\ns = f"a {bem.x.y}"\n', [], id="code in an f-string"),
+        pytest.param('import bem2.loops\ns = f"bem2.loops.z {bem2.loops.y}"\n', ["2:BM105"], id="text in an f-string"),
         pytest.param("print 'bem'\n", ["1:BM108"], id="Python 2"),
-        pytest.param("if x:\n    import bem2.loops\nelse:\n    bem2 = 1\nbem2.loops\n", ["5:BM110"], id="bound twice"),
+        pytest.param("if x:\n    import bem2.loops\nelse:\n    bem2 = 1\nbem2.loops\n", ["5:BM110"], id="twice"),
         pytest.param("import pkg.both as b\nb.other\n", ["1:BM106", "2:BM106"], id="name left over by a split"),
     ],
 )

@@ -20,6 +20,7 @@ from migrate.imports.python.plan import Planner
 from migrate.imports.python.scopes import Walker
 from migrate.imports.python.source import Lines, Source, matching_lines, word_lines
 from migrate.imports.python.strings import DYNAMIC_WORD, Hit, Strings
+from migrate.imports.text import paths
 
 # Expressions of thousands of terms occur in generated code; Python's own limit stops at a few hundred.
 _DEPTH = 20_000
@@ -66,7 +67,9 @@ def _plan(source: Source, tree: ast.Module, ctx: Context) -> Planner:
     found = Walker(Lines(import_lines), (), with_expressions=False).walk(tree)
     reads = list(read(found.sites, ctx))
     watched = names_to_watch(reads, ctx.moves)
+    path_hits = list(paths.find(source.text, ctx))
     lines = {source.line(hit.start) for hit in hits} | matching_lines(source, DYNAMIC_WORD)
+    lines |= {source.line(start) for start, *_ in path_hits}
     if watched:
         names = watched | new_roots(watched, ctx.moves)
         lines |= word_lines(source, names)
@@ -77,11 +80,11 @@ def _plan(source: Source, tree: ast.Module, ctx: Context) -> Planner:
         reads = list(read(found.sites, ctx))
     add_annotation_uses(source, found, names)
     planner = Planner(source, found, reads, ctx)
-    strings = Strings(planner, reads, hits)
+    strings = Strings(planner, reads, hits, path_hits)
     strings.collect_attributes()
     planner.run()
     strings.run()
-    report_comments(planner, hits)
+    report_comments(planner, hits, path_hits)
     return planner
 
 

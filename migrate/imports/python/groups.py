@@ -304,17 +304,16 @@ class Group:
         if root == self.name and not self._is_alias():
             return False
         scope: Scope | None = use.scope
-        while scope is not None:
-            if root in scope.bound or (root in scope.imports and not self._roots_only(scope, root)):
+        while scope is not None and scope is not self.scope:
+            # Even an import of the same package counts: nothing says that it comes before the use.
+            if scope.holds(root):
                 return True
-            if scope is self.scope:
-                break
             scope = scope.parent
-        return self._hides(root)
+        return self._overwrites(root)
 
     def _overwrites(self, root: str) -> bool:
         """Whether importing ``root`` in this scope would overwrite or hide something of that name."""
-        if root == self.name:
+        if root == self.name and not self._is_alias():
             return False
         taken = root in self.scope.imports and not self._roots_only(self.scope, root)
         return taken or root in self.scope.bound or self._hides(root)

@@ -110,7 +110,7 @@ class Planner:
             self.place(binding.path, binding.name, node.names[binding.index].name, node, reading)
             for binding in one.bindings
         ]
-        if self._circular(node, placed, reading):
+        if self._circular(node, placed, reading) or self._twice(node, one.bindings):
             for binding in one.bindings:
                 binding.new_path = binding.path
             return
@@ -164,6 +164,14 @@ class Planner:
             "move the definition here, then delete the import",
         )
         return True
+
+    def _twice(self, node: ast.ImportFrom, bindings: list[Binding]) -> bool:
+        """Whether a statement binds one name twice, where the order decides."""
+        twice = len({binding.name for binding in bindings}) < len(bindings)
+        if twice:
+            what = "one name is bound twice in this import"
+            self.report(self.place_of(node), "BM110", what, "delete the one that has no effect")
+        return twice
 
     def apply(self, node: ast.stmt, edit: StatementEdit) -> None:
         """Take over the edits of a statement."""

@@ -66,10 +66,9 @@ class _Star:
         return sorted(mentioned & set(exports.star))
 
     def _elsewhere(self, name: str) -> bool:
-        """Whether a name does not go where its module goes, and isn't bound again behind the star."""
+        """Whether a name does not go where its module goes."""
         found = self.moves.resolve(f"{self.base}.{name}")
-        again = any(other.lineno > self.node.lineno for other in self.scope.imports.get(name, ()))
-        return found is not None and found.dotted != f"{self.new}.{name}" and not again
+        return found is not None and found.dotted != f"{self.new}.{name}"
 
     def _mentioned(self, *names: str) -> bool:
         """Whether this module may use or hand on a name: it occurs in it, or the module is a package's front."""
@@ -83,13 +82,24 @@ class _Star:
             return True
         return any(self._mentioned(name) for name in set(self.exports.star) - set(leaving))
 
+    def _done(self, place: Placed) -> bool:
+        """Whether an earlier run has put the import of a name behind the star already."""
+        _, end = self.planner.source.span(self.node)
+        head = rf"from\s+{re.escape(place.module)}\s+import" if place.module else "import"
+        clause = re.escape(place.clause())
+        if place.attribute:
+            clause = rf"{place.name}(?:\s+as\s+\w+)?[\s;]+{place.bound}\s*=\s*\w+\.{re.escape(place.attribute)}"
+        return re.compile(rf"\b{head}\s+{clause}(?!\w)").search(self.planner.source.text, end) is not None
+
     def edit(self, new: str, leaving: list[str]) -> None:
         """Respell the star, or drop it for an empty ``new``, and import the names that leave."""
         planner, node, reading = self.planner, self.node, self.reading
         spelled = "." * node.level + (node.module or "")
         module = spell(node, reading, new) if new else ""
         placed = [planner.place(f"{self.base}.{name}", name, name, node, reading) for name in leaving]
-        extra = [statement for place in placed if place.module != spelled for statement in place.statements()]
+        same = [Placed(spelled, name, name) for name in leaving]
+        fresh = [place for place, old in zip(placed, same, strict=True) if place != old and not self._done(place)]
+        extra = [statement for place in fresh for statement in place.statements()]
         if not extra:
             if new and module != spelled:
                 planner.apply(node, edit_from(planner.source, node, spelled, [Placed(module, "*", "*")]))

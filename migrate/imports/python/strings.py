@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from migrate.edits import Edit
 from migrate.imports.prefilter import IMPORTERS
@@ -93,6 +94,9 @@ _LITERAL = re.compile(r"(?P<prefix>[rRuU]?)(?P<quote>\"\"\"|'''|\"|')", re.DOTAL
 _ENTRY = re.compile(r"=\s*(?P<name>[\w.]+:[\w.]+)")
 
 
+PathHit = tuple[int, int, str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
     """An old name in the text: its span and spelling."""
@@ -115,17 +119,24 @@ def body_span(source: Source, node: ast.Constant) -> tuple[int, int] | None:
 class Strings:
     """Plans the string constants of one module."""
 
-    def __init__(self, planner: Planner, reads: list[Read], hits: list[Hit]) -> None:
+    def __init__(self, planner: Planner, reads: list[Read], hits: list[Hit], paths: list[PathHit]) -> None:
         self.planner = planner
         self.source = planner.source
         self.ctx = planner.ctx
         self.hits = hits
+        self.paths = paths
         self.imported = {
             (scope, binding.name): binding.path
             for one in reads
             for binding in one.bindings
             for scope in (binding.scope,)
         }
+
+    @cached_property
+    def related(self) -> bool:
+        """Whether the module mentions, or lies in, a top-level package of the list of moves."""
+        around = {part for module in self.ctx.modules for part in module.split(".")}
+        return any(root in self.source.text or root in around for root in self.ctx.moves.roots)
 
     def callee(self, call: ast.Call, scope: Scope) -> str:
         """Return the dotted name of what is called, through the imports seen from ``scope``."""
@@ -158,19 +169,26 @@ class Strings:
         for text in self.planner.found.texts:
             start, end = self.source.span(text.node)
             inside = [hit for hit in self.hits if start <= hit.start and hit.end <= end]
-            if inside and not text.annotation:
-                self._text(text, inside, callees)
+            files = [path for path in self.paths if start <= path[0] and path[1] <= end]
+            if (inside or files) and not text.annotation:
+                self._text(text, inside, files, callees)
         for call in self.planner.found.calls:
             self._dynamic(call, callees[id(call.node)])
 
-    def _text(self, text: Text, inside: list[Hit], callees: dict[int, str]) -> None:
+    def _text(self, text: Text, inside: list[Hit], files: list[PathHit], callees: dict[int, str]) -> None:
         span = body_span(self.source, text.node)
-        if span is not None and isinstance(text.parents[-1], ast.JoinedStr):
+        if isinstance(text.parents[-1], ast.JoinedStr):
+            # Before Python 3.12 the literal parts of an f-string have the span of all of it, code included.
             span = None
+            inside = [hit for hit in inside if hit.name in str(text.node.value)]
+        if span is not None and (text.docstring or self._is_prose(text, span)):
+            self._delegate(span, "docstring")
+            return
+        report_paths(self.planner, files)
+        if not inside:
+            return
         if span is None:
             self._report_all(inside)
-        elif text.docstring or self._is_prose(text, span):
-            self._delegate(span, "docstring")
         elif self._names_module(text, callees):
             self._whole(span, inside)
         elif self._in_setup(text, "entry_points"):
@@ -280,7 +298,7 @@ class Strings:
     def _dynamic(self, call: Call, callee: str) -> None:
         """Report a call that imports a module whose name is computed, or from which names moved away."""
         node = call.node
-        if callee not in DYNAMIC or not (node.args or node.keywords):
+        if callee not in DYNAMIC or not (node.args or node.keywords) or not self.related:
             return
         argument = node.args[0] if node.args else node.keywords[0].value
         if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
@@ -317,6 +335,12 @@ def report_text(planner: Planner, hit: Hit) -> None:
     known = "." in target.move.old or bool(exists(planner.ctx, hit.name) or exists(planner.ctx, new))
     if known and not target.blocked:
         planner.report(hit.start, "BM105", f"{hit.name} only occurs as text here", f"it is {new} now")
+
+
+def report_paths(planner: Planner, hits: Iterable[PathHit]) -> None:
+    """Report the paths of moved modules."""
+    for start, _, message, hint in hits:
+        planner.report(start, "BM112", message, hint)
 
 
 def _position(call: ast.Call, node: ast.AST) -> int:

@@ -14,7 +14,7 @@ from migrate.imports.text.values import Walker
 from migrate.imports.text.view import View, cut
 
 _SPACE = re.compile(r"(?:[ \t\r\n]+|//[^\r\n]*|/\*.*?\*/)*", re.DOTALL)
-_STRING = re.compile(r'"(?:[^"\\]+|\\.)*"', re.DOTALL)
+_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _OTHER = re.compile(r"[^\s,\]}\"\[{:/]+")
 
 

@@ -32,19 +32,20 @@ def rewrite(text: str, ctx: Context) -> Rewrite:
     if not plan.mentions(text):
         return plan.result()
     root = config_json.parse(text)
-    if root is None or root.kind != "map":
+    skeleton = _skeleton(text)
+    if root is None or root.kind != "map" or skeleton is None:
         plan.find(0, "BM108", "the notebook is not JSON", "open and save it with Jupyter first")
         return plan.result()
     if _language(root) in ("", "python", "ipython"):
         _cells(plan, root)
     result = plan.result()
-    if result.edits and not _same_outside(text, root, result):
+    if result.edits and not _same_outside(text, root, skeleton, result):
         message = "the notebook would not be the same outside of its sources"
         return Rewrite([], [ctx.finding(text, result.edits[0].start, "BM113", message)])
     return result
 
 
-def _same_outside(text: str, root: Node, result: Rewrite) -> bool:
+def _same_outside(text: str, root: Node, skeleton: Atoms, result: Rewrite) -> bool:
     """Tell whether every edit lies in a source, and the notebook without its sources is the same afterwards."""
     spans = [(node.start, node.end) for node in _source_nodes(root)]
     starts = [start for start, _ in spans]
@@ -52,8 +53,7 @@ def _same_outside(text: str, root: Node, result: Rewrite) -> bool:
         index = bisect.bisect_right(starts, edit.start) - 1
         if index < 0 or edit.end > spans[index][1]:
             return False
-    before, after = _skeleton(text), _skeleton(apply(text, result.edits))
-    return before is not None and before == after
+    return _skeleton(apply(text, result.edits)) == skeleton
 
 
 def _skeleton(text: str) -> Atoms | None:
