@@ -5,6 +5,7 @@ The kills happen in a process that forks one child for each, so that start-up is
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -102,15 +103,17 @@ def die_before(number: int, in_the_middle: bool) -> None:
 def fork(action: Callable[[], object]) -> int:
     pid = os.fork()
     if pid == 0:
+        os.setpgid(0, 0)
         status = 1
         try:
-            os.setsid()
             action()
             status = 0
         finally:
             if status:
                 traceback.print_exc()
             os._exit(status)
+    with contextlib.suppress(PermissionError, ProcessLookupError):
+        os.setpgid(pid, pid)  # in both: whoever comes first, the group exists before anything is sent to it
     return pid
 
 

@@ -144,3 +144,9 @@ def test_a_move_before_a_blocked_name_is_done() -> None:
 def test_an_unbalanced_quote_hides_nothing_after_it() -> None:
     after, _ = check("sh", "echo it's\n" * 3 + "python -m bem.x\n")
     assert after.endswith("python -m bem_legacy.x\n")
+
+
+@pytest.mark.parametrize("kind", ["make", "docker"])
+def test_an_unbalanced_quote_ends_with_its_line(kind: str) -> None:
+    after, _ = check(kind, 'RUN echo "\nRUN python -m bem.x\nRUN echo "\n')
+    assert after == 'RUN echo "\nRUN python -m bem_legacy.x\nRUN echo "\n'

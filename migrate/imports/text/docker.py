@@ -31,7 +31,7 @@ def rewrite(text: str, ctx: Context) -> Rewrite:
         _exec_form(plan, found.end())
     for found in _OLD_ENV.finditer(text):
         plan.here(*found.span(1), argv.KIND)
-    shell.fill(plan)
+    shell.fill(plan, by_line=True)
     return plan.leftovers()
 
 

@@ -6,6 +6,7 @@ import re
 
 from migrate.edits import Rewrite
 from migrate.imports.context import Context
+from migrate.imports.kinds import kind_of
 from migrate.imports.text import argv, code
 from migrate.imports.text.plan import Plan
 from migrate.imports.text.view import View, composed, cut
@@ -25,7 +26,7 @@ def rewrite(text: str, ctx: Context) -> Rewrite:
     plan = Plan(text, ctx)
     if not plan.mentions(text):
         return plan.result()
-    fill(plan, bat=ctx.path.lower().endswith((".bat", ".cmd")))
+    fill(plan, bat=ctx.path.lower().endswith((".bat", ".cmd")), by_line=kind_of(ctx.path) == "make")
     return plan.leftovers()
 
 
@@ -34,9 +35,9 @@ def looks_like(text: str) -> bool:
     return _COMMAND.search(text) is not None
 
 
-def fill(plan: Plan, *, bat: bool = False) -> None:
+def fill(plan: Plan, *, bat: bool = False, by_line: bool = False) -> None:
     """Rewrite every command of the plan's text."""
-    for command in commands(plan.text, bat=bat):
+    for command in commands(plan.text, bat=bat, by_line=by_line):
         argv.analyse(plan, command.words)
         _inner_commands(plan, command)
         for heredoc in command.heredocs:

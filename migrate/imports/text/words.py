@@ -13,6 +13,7 @@ _BOUNDARY = ";&|()`"
 _HEREDOC = re.compile(r"<<(?P<dash>-?)[ \t]*(?P<quote>['\"\\]?)(?P<word>\w+)['\"]?")
 _PLAIN = re.compile(r"[\w.\-/=:,+@~\[\]{}]+")
 _SIMPLE = re.compile(_PLAIN.pattern + r"(?=[\s;&|()<>`]|$)")
+_END_OF_LINE = re.compile(r"(?<!\\)(?:\r\n|(?<!\r)\n|\r(?!\n))")
 _MAKE_VARIABLE = re.compile(r"\$[({]\w+[)}]")
 
 
@@ -64,7 +65,7 @@ class Command:
     heredocs: list[Heredoc] = field(default_factory=list)
 
 
-def commands(text: str, *, bat: bool = False) -> list[Command]:
+def commands(text: str, *, bat: bool = False, by_line: bool = False) -> list[Command]:
     """Split shell text into commands.
 
     Lenient: what isn't shell (recipes, console output) yields words too, and an unbalanced quote is a character.
@@ -72,14 +73,16 @@ def commands(text: str, *, bat: bool = False) -> list[Command]:
     Args:
         text: The text.
         bat: Use the rules of Windows batch files.
+        by_line: A quoted string ends on its line or a continued one, as in Dockerfiles and recipes.
     """
-    return _Splitter(text, bat).run()
+    return _Splitter(text, bat, by_line).run()
 
 
 class _Splitter:
-    def __init__(self, text: str, bat: bool) -> None:
+    def __init__(self, text: str, bat: bool, by_line: bool) -> None:
         self.text = text
         self.bat = bat
+        self.by_line = by_line
         self.at = 0
         self.found: list[Command] = []
         self.command = Command()
@@ -214,6 +217,8 @@ class _Splitter:
         inside_word = self.at > begin and (text[self.at - 1].isalnum() or text[self.at - 1] == "_")
         apostrophe = quote == "'" and inside_word
         if (apostrophe or self.bat) and LINE_BREAK.search(text, self.at, at):
+            return -1
+        if self.by_line and _END_OF_LINE.search(text, self.at, at):
             return -1
         return at
 
