@@ -7,7 +7,7 @@ A list is written as YAML or JSON, in a long form (``version: 1`` and ``moves:``
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
@@ -215,17 +215,18 @@ class Moves:
                 continue
             yield found.start(), found.end(), name
 
-    def with_kinds(self, is_module: Callable[[str], bool | None]) -> Moves:
+    def with_kinds(self, is_module: Callable[[str], bool | None], names: Container[str] = ()) -> Moves:
         """Return the list with every ``auto`` entry settled.
 
         Args:
             is_module: Says of a dotted name whether it is a module (True), a name in one (False), or unknown (None).
+            names: Old names that can only be names in a module, by the way they are used.
         """
-        settled = {old: _settle(move, self, is_module) for old, move in self.entries.items()}
+        settled = {old: _settle(move, self, is_module, names) for old, move in self.entries.items()}
         return Moves(settled, self.source)
 
 
-def _settle(move: Move, moves: Moves, is_module: Callable[[str], bool | None]) -> Move:
+def _settle(move: Move, moves: Moves, is_module: Callable[[str], bool | None], names: Container[str]) -> Move:
     """Decide whether an entry without ``kind`` is a module or a symbol, and split its new name accordingly."""
     if move.kind != "auto" or move.blocked:
         return move
@@ -234,10 +235,12 @@ def _settle(move: Move, moves: Moves, is_module: Callable[[str], bool | None]) -
         True if move.old in moves._ancestors else None,
         is_module(move.new),
         None if "." in move.old else True,
-        False if move.old.rpartition(".")[2][:1].isupper() else None,
+        False if move.old.rpartition(".")[2][:1].isupper() or move.old in names else None,
     )
     if next((answer for answer in answers if answer is not None), True) or "." not in move.new:
         return replace(move, kind="module")
     parts = move.new.split(".")
-    split = next((n for n in range(len(parts) - 1, 0, -1) if is_module(".".join(parts[:n]))), len(parts) - 1)
+    split = len(parts) - 1
+    while split > 1 and is_module(".".join(parts[:split])) is False:
+        split -= 1
     return replace(move, kind="symbol", module=".".join(parts[:split]), attr=".".join(parts[split:]))

@@ -241,8 +241,10 @@ def doctor(
     tree = index_of(options, listing.files)
     moves = _moves(mapping or own.mapping).with_kinds(is_module(tree))
     report = examination.run_doctor([file.path for file in listing.files], roots, moves, root)
+    for path, reason in listing.errors:
+        click.echo(f"error: {path}: {reason}", err=True)
     if form == "json":
         click.echo(examination.to_json(report))
     elif not quiet:
         doctor_view.render(report, _console(), all_rows=everything)
-    raise click.exceptions.Exit(report.exit_code)
+    raise click.exceptions.Exit(2 if listing.errors else report.exit_code)

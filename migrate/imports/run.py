@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from migrate.imports.worker import Candidates, FileResult, Job, Mode, read, rewr
 from migrate.journal import Journal
 from migrate.moves import Moves
 from migrate.report import Finding
+
+_MODULE = re.compile(rb"\b(?:from|import)[ \t]+([A-Za-z_][\w.]*)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -112,16 +115,33 @@ def index_of(options: Options, files: Sequence[sources.SourceFile]) -> Tree:
     return Tree(find_roots(options.root, [Path(path) for path in options.paths], options.source_roots, folders))
 
 
-def is_module(tree: Tree) -> Callable[[str], bool | None]:
-    """Return the question whether a dotted name is a module, as the tree answers it."""
+def is_module(tree: Tree, imported: Container[str] = ()) -> Callable[[str], bool | None]:
+    """Return the question whether a dotted name is a module, as the tree and the imports answer it.
+
+    Args:
+        tree: Modules that exist.
+        imported: Names that import statements use as modules.
+    """
 
     def ask(dotted: str) -> bool | None:
+        module, _, name = dotted.rpartition(".")
         if tree.find(dotted) is not None:
             return True
-        module, _, name = dotted.rpartition(".")
-        return False if module and tree.has(module, name) else None
+        if module and tree.has(module, name):
+            return False
+        return True if dotted in imported else None
 
     return ask
+
+
+def imported_modules(files: Iterable[sources.SourceFile]) -> set[str]:
+    """Return the absolute names behind ``import`` and ``from``, and their parents; comments and strings count, too."""
+    names: set[str] = set()
+    for file in files:
+        if file.kind == "py":
+            names.update(found[1].decode() for found in _MODULE.finditer(read(file.path)))
+    parents = (name.split(".")[:length] for name in names for length in range(1, name.count(".") + 1))
+    return names | {".".join(parts) for parts in parents}
 
 
 def run(options: Options, moves: Moves, progress: Progress = lambda done, total: None) -> Report:
@@ -135,8 +155,8 @@ def run(options: Options, moves: Moves, progress: Progress = lambda done, total:
     files = [file for file in listing.files if not _is_list_of_moves(file.path, moves)]
     report = Report(options.mode, moves.source, len(files), skipped=listing.skipped, errors=listing.errors)
     tree = index_of(options, files)
-    moves = moves.with_kinds(is_module(tree))
     candidates = _candidates(options, files, Candidates(moves, tree), report)
+    moves = _settled(moves, tree, candidates)
     report.candidates = len(candidates)
     job = Job(moves, tree, options.mode, options.ignore, options.logger_names, options.prefilter)
     if candidates:
@@ -145,6 +165,18 @@ def run(options: Options, moves: Moves, progress: Progress = lambda done, total:
     report.errors += [(result.path, result.error) for result in report.results if result.error]
     report.seconds = time.perf_counter() - start
     return report
+
+
+def _settled(moves: Moves, tree: Tree, files: Iterable[sources.SourceFile]) -> Moves:
+    """Find out which old names are modules; the imports are only read where the tree leaves a doubt."""
+    ask = is_module(tree)
+    autos = [move for move in moves.entries.values() if move.kind == "auto"]
+    doubtful = [move.old for move in autos if ask(move.old) is None and ask(move.new) is None]
+    if not doubtful:
+        return moves.with_kinds(ask)
+    imported = imported_modules(files)
+    names = {old for old in doubtful if old not in imported and old.rpartition(".")[0] in imported}
+    return moves.with_kinds(is_module(tree, imported), names)
 
 
 def _is_list_of_moves(path: str, moves: Moves) -> bool:

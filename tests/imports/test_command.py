@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import pytest
 
-Cli = Callable[..., "CompletedProcess[str]"]
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 MOVES = "old: new\nold.part.Thing: new.things:Thing\n"
 BEFORE = "from old.mod import f\nimport old.other\nold.other.g(f)\n"
@@ -87,9 +89,6 @@ def test_undo_restores_every_byte(project: Path, run_cli: Cli) -> None:
 
 
 def test_standard_input(project: Path, run_cli: Cli, tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
     done = subprocess.run(
         [sys.executable, "-m", "migrate.cli", "imports", "-"], cwd=project, input=BEFORE.encode(), capture_output=True
     )
@@ -238,6 +237,53 @@ def test_read_only_file_is_an_error_for_itself_alone(project: Path, run_cli: Cli
     assert "locked.py" in done.stderr
     assert locked.read_text() == BEFORE
     assert main(project).read_text() == AFTER
+
+
+def test_unreadable_file_is_an_error_for_itself_alone(project: Path) -> None:
+    setpriv = shutil.which("setpriv")
+    if os.geteuid() == 0 and setpriv is None:
+        pytest.skip("root reads everything, and setpriv is not here to take that away")
+    away = "-dac_override,-dac_read_search"
+    drop = [str(setpriv), f"--inh-caps={away}", f"--bounding-set={away}"] if os.geteuid() == 0 else []
+    closed = project / "src/app/closed.py"
+    closed.write_text(BEFORE)
+    closed.chmod(0)
+    command = [*drop, sys.executable, "-m", "migrate.cli", "imports", "src"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    closed.chmod(0o644)
+    assert (done.returncode, "closed.py: cannot be read" in done.stderr) == (2, True)
+    assert closed.read_text() == BEFORE
+    assert main(project).read_text() == AFTER
+
+
+@pytest.mark.parametrize(
+    ("short", "text", "after"),
+    [
+        pytest.param(
+            "lib.old: lib.new",
+            "import lib.old\nlib.old.f()\n",
+            "import lib.new\nlib.new.f()\n",
+            id="imported as a module",
+        ),
+        pytest.param(
+            "lib.mod.old: lib.other.new",
+            "import lib.mod\nlib.mod.old()\n",
+            "import lib.mod\nimport lib.other\nlib.other.new()\n",
+            id="only its parent is imported",
+        ),
+        pytest.param(
+            "lib.mod.Old: lib.other.New",
+            "import lib.mod as m\nm.Old()\n",
+            "import lib.mod as m\nimport lib.other\nlib.other.New()\n",
+            id="a class by its name",
+        ),
+    ],
+)
+def test_short_form_finds_out_what_a_name_is(project: Path, run_cli: Cli, short: str, text: str, after: str) -> None:
+    (project / "moves.yaml").write_text(f"{{{short}}}\n")
+    main(project).write_text(text)
+    run_cli("imports", "src")
+    assert main(project).read_text() == after
 
 
 def test_mode_and_links_are_kept(project: Path, run_cli: Cli) -> None:

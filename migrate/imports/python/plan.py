@@ -110,7 +110,7 @@ class Planner:
             self.place(binding.path, binding.name, node.names[binding.index].name, node, reading)
             for binding in one.bindings
         ]
-        if self._circular(node, placed, reading) or self._twice(node, one.bindings):
+        if self._circular(node, one, placed) or self._twice(node, one.bindings):
             for binding in one.bindings:
                 binding.new_path = binding.path
             return
@@ -150,17 +150,20 @@ class Planner:
         helper = attributes[0] if free else self.fresh(f"_{attributes[0]}")
         return Placed(module, attributes[0], bound, ".".join(attributes[1:]), helper)
 
-    def _circular(self, node: ast.ImportFrom, placed: Iterable[Placed], reading: Anchor) -> bool:
-        """Whether a name would be imported from the very module it stands in: this file is its new home."""
-        own = set(self.ctx.modules)
-        level_zero = {p.module for p in placed if not p.module.startswith(".")}
-        if reading.base in own or not own & level_zero:
+    def _circular(self, node: ast.ImportFrom, one: Read, placed: Iterable[Placed]) -> bool:
+        """Whether a single name would be imported from the very module it stands in: this file is its new home."""
+        targets = [self.ctx.moves.resolve(binding.path) for binding in one.bindings]
+        homes = {
+            place.module
+            for place, target in zip(placed, targets, strict=True)
+            if target is not None and target.move.kind == "symbol" and place.module in self.ctx.modules
+        }
+        if not homes:
             return False
-        home = min(own & level_zero)
         self.report(
             self.place_of(node),
             "BM110",
-            f"this file is {home}, the new home of a name that it still imports from {reading.base}",
+            f"this file is {min(homes)}, the new home of a name that it still imports from elsewhere",
             "move the definition here, then delete the import",
         )
         return True
