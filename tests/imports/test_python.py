@@ -175,6 +175,16 @@ import single as one
 one.run()
 
 
+## module to the top level out of a list with comments
+from pkg.deep import (  # why
+    one,  # which
+)
+->
+# why
+# which
+import single as one
+
+
 ## module from the top level
 import flat
 flat.run()

@@ -197,3 +197,11 @@ def test_toml_keeps_everything_else(pairs: list[tuple[str, str]], form: str) -> 
     after, _ = check("a.toml", text)
     assert replaced(tomllib.loads(after)) == replaced(tomllib.loads(text))
     assert replaced(after) == replaced(text)
+
+
+def test_a_bare_key_is_not_given_dots() -> None:
+    moves = moves_file.parse("{bem: new.bem}", "moves.yaml")
+    text = "[tool.setuptools.package-data]\nbem = ['a']\n'bem.x' = ['b']\n"
+    result = rewriter("toml")(text, Context("pyproject.toml", moves))
+    assert apply(text, result.edits) == text.replace("'bem.x'", "'new.bem.x'")
+    assert [(finding.line, finding.code) for finding in result.findings] == [(2, "BM105")]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from migrate.edits import Edit
@@ -196,7 +197,9 @@ class Group:
         for binding in moved:
             clause = f"{new} as {self.name}"
             module = self._new_module(binding)
-            clauses = clause if module == new else f"{module}, {clause}"
+            taken = self._overwrites(module.partition(".")[0])
+            whole = f"{module} as {self.planner.fresh(module)}" if taken else module
+            clauses = clause if module == new else f"{whole}, {clause}"
             self.planner.clauses[id(binding.node)][binding.index] = clauses
 
     def _unsafe_statement(self, moved: list[Binding]) -> None:
@@ -263,13 +266,20 @@ class Group:
         full = self._full(use)
         target = self._target(use)
         assert target is not None
-        imported = {".".join(parts[:n]) for b in self.members if (parts := b.imported.split(".")) for n in range(1, 99)}
-        best = max((i for i in imported if f"{full}.".startswith(f"{i}.")), key=len)
+        parts = full.split(".")
+        prefixes = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+        best = next(prefix for prefix in prefixes if prefix in self._imported)
         moved = self.moves.resolve(best)
         new = moved.dotted if moved else best
         if target.dotted == new + full[len(best) :] and not (moved and moved.blocked):
             return new
         return self._module_of(full, target)
+
+    @cached_property
+    def _imported(self) -> frozenset[str]:
+        """The modules that the statements import, with their parents."""
+        split = (b.imported.split(".") for b in self.members)
+        return frozenset(".".join(parts[:length]) for parts in split for length in range(1, len(parts) + 1))
 
     def _module_of(self, full: str, target: Target) -> str:
         """Return the module part of a target, as far as the entry that made it tells."""

@@ -88,7 +88,8 @@ class _Star:
         head = rf"from\s+{re.escape(place.module)}\s+import" if place.module else "import"
         clause = re.escape(place.clause())
         if place.attribute:
-            clause = rf"{place.name}(?:\s+as\s+\w+)?[\s;]+{place.bound}\s*=\s*\w+\.{re.escape(place.attribute)}"
+            gap = r"(?:\s+as\s+\w+)?(?:[ \t]*#[^\r\n]*)?[\s;]+"
+            clause = rf"{place.name}{gap}{place.bound}\s*=\s*\w+\.{re.escape(place.attribute)}"
         return re.compile(rf"\b{head}\s+{clause}(?!\w)").search(self.planner.source.text, end) is not None
 
     def edit(self, new: str, leaving: list[str]) -> None:

@@ -15,7 +15,7 @@ _GAP = r"[\s\\]*"
 _FROM = re.compile(
     rf"from(?P<a>{_GAP})(?P<module>(?:\.{_GAP})*(?:{_NAME}(?:{_GAP}\.{_GAP}{_NAME})*)?){_GAP}(?=\bimport\b)"
 )
-_DOTTED = re.compile(rf"{_NAME}(?:{_GAP}\.{_GAP}{_NAME})*")
+_COMMENT = re.compile(r"#[^\r\n]*[^\s]")
 _PRAGMA = re.compile(r"#\s*(?:noqa|type:\s*ignore|pylint:|pyright:|isort:|pragma:)[^\r\n]*")
 
 
@@ -76,8 +76,13 @@ def edit_from(source: Source, node: ast.ImportFrom, module: str, placed: Sequenc
     from migrate.imports.python.split import split_from
 
     start, end = source.span(node)
-    statements = split_from(source.text[start:end], placed)
+    code = source.text[start:end]
+    statements = split_from(code, placed)
     joined = join(source, start, end, statements)
+    lost = [comment for comment in _COMMENT.findall(code) if comment not in joined]
+    indent = source.indent_before(start)
+    if lost and indent is not None:
+        joined = f"{source.newline}{indent}".join([*lost, joined])
     return StatementEdit([Edit(start, end, joined, "from import")], len(statements))
 
 
