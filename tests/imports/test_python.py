@@ -680,6 +680,13 @@ def test_package_front_reads_relative_names_from_itself() -> None:
     assert after == "from bem_core.config import TrainingConfig\nfrom . import training\n"
 
 
+def test_changed_relative_import_of_a_moving_file_holds_before_and_after_the_move() -> None:
+    moves = moves_file.parse("version: 1\nmoves: [{old: pa.sub, new: pb.x, kind: module}]\n", "moves.yaml")
+    ctx = Context("pa/sub/user.py", moves, None, ("pa.sub.user",))
+    before = "from .. import sub\nfrom . import other\n"
+    assert apply(before, rewrite(before, ctx).edits) == "from pb import x as sub\nfrom . import other\n"
+
+
 def test_new_home_does_not_import_from_itself() -> None:
     before = "from bem2.router.training import TrainingConfig\n"
     after, found = codes(before, ("bem_core.config",))

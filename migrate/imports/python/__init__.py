@@ -75,7 +75,7 @@ def _plan(source: Source, tree: ast.Module, ctx: Context) -> Planner:
         lines |= word_lines(source, names)
     else:
         names = set()
-    if lines - import_lines or hits:
+    if watched or hits or lines - import_lines:
         found = Walker(Lines(lines | import_lines), names).walk(tree)
         reads = list(read(found.sites, ctx))
     add_annotation_uses(source, found, names)

@@ -336,7 +336,7 @@ class Group:
         for use in self.planner.found.uses:
             if use.name == root and self._below(use.scope):
                 seen = use.scope.lookup(root)
-                if seen is None or not (self._below(seen) or self._roots_only(seen, root)):
+                if seen is None or not self._below(seen):
                     return True
         return False
 

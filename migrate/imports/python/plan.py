@@ -143,7 +143,9 @@ class Planner:
             length, attributes = len(parts) - 1, parts[-1:]
         if not length:
             return Placed("", target.dotted, bound)
-        module = spell(node, reading, ".".join(parts[:length]))
+        module = ".".join(parts[:length])
+        if reading.stays or attributes == [name]:
+            module = spell(node, reading, module)
         if len(attributes) == 1:
             return Placed(module, attributes[0], bound)
         free = not re.search(rf"\b{attributes[0]}\b", self.source.text)

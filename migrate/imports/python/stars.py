@@ -72,7 +72,7 @@ class _Star:
 
     def _mentioned(self, *names: str) -> bool:
         """Whether this module may use or hand on a name: it occurs in it, or the module is a package's front."""
-        pattern = r"\s*\.\s*".join(map(re.escape, names))
+        pattern = r"[\s\\]*\.[\s\\]*".join(map(re.escape, names))
         front = self.planner.ctx.is_package and len(names) == 1
         return front or re.search(rf"(?<![\w.]){pattern}\b", self.planner.source.text) is not None
 
