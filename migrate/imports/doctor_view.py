@@ -85,7 +85,8 @@ def _imports(report: DoctorReport, limit: int | None) -> Table:
     title = _title("Unresolved imports", len(report.unresolved), limit)
     table = _table(title, "where", "import", "reason", "after the moves")
     for column in table.columns:
-        column.no_wrap, column.overflow = True, "ellipsis"
+        column.no_wrap, column.overflow, column.max_width = True, "ellipsis", 36
+    table.columns[1].min_width = 24
     for item in report.unresolved[:limit]:
         table.add_row(
             Text(_short(f"{item.path}:{item.line}")), Text(item.spelling.split()[1]), _reason(item), _after(item)
