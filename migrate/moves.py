@@ -156,6 +156,27 @@ class Moves:
         """The first component of every old name."""
         return frozenset(old.partition(".")[0] for old in self.entries)
 
+    @cached_property
+    def _arrivals(self) -> dict[str, list[str]]:
+        """The old modules that are to be found under each new module name."""
+        arrivals: dict[str, list[str]] = {}
+        for move in self.entries.values():
+            if move.kind == "module" and not move.blocked:
+                arrivals.setdefault(move.module, []).append(move.old)
+        return arrivals
+
+    def origins(self, module: str) -> Iterator[str]:
+        """Yield the old names of a module that has, or would have, a given new name."""
+        parts = module.split(".")
+        for length in range(len(parts), 0, -1):
+            for old in self._arrivals.get(".".join(parts[:length]), ()):
+                yield ".".join([old, *parts[length:]])
+
+    def receives(self, package: str) -> bool:
+        """Whether modules come to a package, or the package itself comes from elsewhere."""
+        below = f"{package}."
+        return any(new.startswith(below) for new in self._arrivals) or next(self.origins(package), None) is not None
+
     def leads_to(self, dotted: str) -> bool:
         """Whether an old name lies strictly below ``dotted``, also after the moves of ``dotted`` itself."""
         if dotted in self._ancestors:

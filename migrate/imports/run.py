@@ -155,7 +155,7 @@ def run(options: Options, moves: Moves, progress: Progress = lambda done, total:
     files = [file for file in listing.files if not _is_list_of_moves(file.path, moves)]
     report = Report(options.mode, moves.source, len(files), skipped=listing.skipped, errors=listing.errors)
     tree = index_of(options, files)
-    candidates = _candidates(options, files, Candidates(moves, tree), report)
+    candidates = _candidates(options, files, Candidates(moves.with_kinds(is_module(tree)), tree), report)
     moves = _settled(moves, tree, candidates)
     report.candidates = len(candidates)
     job = Job(moves, tree, options.mode, options.ignore, options.logger_names, options.prefilter)

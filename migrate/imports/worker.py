@@ -106,7 +106,8 @@ class Candidates:
         full = os.path.abspath(folder)
         words = frozenset(part.encode(errors="surrogateescape") for part in full.split(os.sep))
         packages = self.tree.modules(os.path.join(full, "__init__.py")) or ("",)
-        moving = any(not p or self.moves.resolve(p) is not None or self.moves.leads_to(p) for p in packages)
+        moves = self.moves
+        moving = any(not p or moves.resolve(p) or moves.leads_to(p) or moves.receives(p) for p in packages)
         return words, moving
 
 

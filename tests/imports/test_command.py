@@ -352,6 +352,25 @@ def test_file_still_to_be_moved_is_no_missing_target(project: Path, run_cli: Cli
     assert run_cli("imports", "src/app").returncode == 0
 
 
+def test_relative_import_of_a_file_moved_on_disk_before_the_run(project: Path, run_cli: Cli) -> None:
+    for name, text in {
+        "lib/__init__.py": "",
+        "lib/core/__init__.py": "",
+        "lib/core/add.py": "Add = 1\n",
+        "lib/core/functions/__init__.py": "",
+        "lib/core/functions/base.py": "from .add import Add\nfrom . import add\n",
+    }.items():
+        path = project / "src" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (project / "moves.yaml").write_text("lib.core.function: lib.core.functions.base\n")
+    assert run_cli("imports", "src").returncode == 0
+    moved = (project / "src/lib/core/functions/base.py").read_text()
+    assert moved == "from lib.core.add import Add\nfrom lib.core import add\n"
+    environment = {**os.environ, "PYTHONPATH": str(project / "src")}
+    subprocess.run([sys.executable, "-c", "import lib.core.functions.base"], env=environment, check=True)
+
+
 def test_star_import_is_expanded_when_sure(project: Path, run_cli: Cli) -> None:
     part = project / "src" / "old"
     part.mkdir()

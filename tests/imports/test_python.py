@@ -542,6 +542,50 @@ cfg = {"_target_": "bem.models.Model", "name": "bem"}
 cfg = {"_target_": "bem_legacy.models.Model", "name": "bem"}
 
 
+## examples in docstrings
+def f():
+    '''Do it.
+
+    >>> from pkg import deep
+    >>> from pkg.deep import one as o
+    >>> o.run(deep)
+
+    Usage::
+
+        from bem import models
+        python -m bem.train --x
+    '''
+->
+def f():
+    '''Do it.
+
+    >>> from pkg import deep
+    >>> import single as o
+    >>> o.run(deep)
+
+    Usage::
+
+        from bem_legacy import models
+        python -m bem_legacy.train --x
+    '''
+
+
+## class docstring without any other reference
+class C:
+    '''Call it.
+
+    >>> from bem2 import loops
+    >>> loops.run()
+    '''
+->
+class C:
+    '''Call it.
+
+    >>> from training import loops
+    >>> loops.run()
+    '''
+
+
 ## setup()
 from setuptools import setup
 setup(name="bem", packages=["bem", "bem.models"],

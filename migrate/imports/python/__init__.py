@@ -7,6 +7,7 @@ statements that have to be taken apart.
 from __future__ import annotations
 
 import ast
+import re
 import sys
 import warnings
 
@@ -17,7 +18,7 @@ from migrate.imports.python.bindings import names_to_watch, new_roots, read
 from migrate.imports.python.comments import report_comments
 from migrate.imports.python.gate import Gate, Unequal
 from migrate.imports.python.plan import Planner
-from migrate.imports.python.scopes import Walker
+from migrate.imports.python.scopes import Found, Walker
 from migrate.imports.python.source import Lines, Source, matching_lines, word_lines
 from migrate.imports.python.strings import DYNAMIC_WORD, Hit, Strings
 from migrate.imports.text import paths
@@ -70,22 +71,35 @@ def _plan(source: Source, tree: ast.Module, ctx: Context) -> Planner:
     path_hits = list(paths.find(source.text, ctx))
     lines = {source.line(hit.start) for hit in hits} | matching_lines(source, DYNAMIC_WORD)
     lines |= {source.line(start) for start, *_ in path_hits}
+    examples = _examples(source, found, ctx)
+    lines |= {source.line(offset) for offset in examples}
     if watched:
         names = watched | new_roots(watched, ctx.moves)
         lines |= word_lines(source, names)
     else:
         names = set()
-    if watched or hits or lines - import_lines:
+    if watched or hits or examples or lines - import_lines:
         found = Walker(Lines(lines | import_lines), names).walk(tree)
         reads = list(read(found.sites, ctx))
     add_annotation_uses(source, found, names)
     planner = Planner(source, found, reads, ctx)
-    strings = Strings(planner, reads, hits, path_hits)
+    strings = Strings(planner, reads, hits, path_hits, examples)
     strings.collect_attributes()
     planner.run()
     strings.run()
     report_comments(planner, hits, path_hits)
     return planner
+
+
+def _examples(source: Source, found: Found, ctx: Context) -> list[int]:
+    """Return the offsets of import statements in strings, such as the examples of docstrings.
+
+    They needn't spell an old name out: ``from a import b`` does so in two places.
+    """
+    roots = "|".join(sorted(map(re.escape, ctx.moves.roots)))
+    pattern = re.compile(rf"^[ \t]*(?:>>> |\.\.\. |In \[\d+\]: )?(?:from|import)[ \t]+(?:{roots})\b", re.MULTILINE)
+    code = {site.node.lineno for site in found.sites}
+    return [match.start() for match in pattern.finditer(source.text) if source.line(match.end()) not in code]
 
 
 def _unparsable(text: str, ctx: Context, error: BaseException) -> Rewrite:

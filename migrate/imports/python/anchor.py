@@ -49,7 +49,7 @@ def anchor(node: ast.ImportFrom, ctx: Context) -> Anchor | Problem | None:
         return Anchor(node.module or "")
     if not ctx.modules:
         return None
-    readings = [reading for module in ctx.modules if (reading := _climb(node, ctx, module)) is not None]
+    readings = [reading for module in ctx.modules if (reading := _reading(node, ctx, module)) is not None]
     if not readings:
         return Problem(
             "BM111",
@@ -67,6 +67,32 @@ def anchor(node: ast.ImportFrom, ctx: Context) -> Anchor | Problem | None:
         bases = " or ".join(sorted({r.base for r in pool}))
         return Problem("BM109", f"relative import means {bases}", "name one root with --source-root")
     return min(pool, key=lambda r: not r.stays)
+
+
+def _reading(node: ast.ImportFrom, ctx: Context, module: str) -> Anchor | None:
+    """Read a relative import in the file known as ``module``, or as it was meant where the file came from.
+
+    A file that was moved on disk already, but not yet edited, means what it meant at its old place: that reading is
+    taken where the other leads to nothing.
+    """
+    here = _climb(node, ctx, module)
+    if ctx.tree is None or (here is not None and _leads_somewhere(node, ctx, here.base)):
+        return here
+    for origin in ctx.moves.origins(module):
+        base = absolute(node.level, node.module or "", origin, ctx.is_package)
+        if base is not None and _leads_somewhere(node, ctx, base):
+            return Anchor(base, module if ctx.is_package else module.rpartition(".")[0], stays=False)
+    return here
+
+
+def _leads_somewhere(node: ast.ImportFrom, ctx: Context, base: str) -> bool:
+    """Whether a module is in the tree, now or under its new name, and has what ``from . import`` wants of it."""
+    tree = ctx.tree
+    assert tree is not None
+    if tree.find(base) is None and tree.find(new_name(ctx, base)) is None:
+        return False
+    wanted = [alias.name for alias in node.names if node.module is None]
+    return not any(tree.has(base, name) is False and not ctx.moves.resolve(f"{base}.{name}") for name in wanted)
 
 
 def _climb(node: ast.ImportFrom, ctx: Context, module: str) -> Anchor | None:

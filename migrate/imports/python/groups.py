@@ -127,7 +127,8 @@ class Group:
             report_blocked(self.planner, self._start(use), full, target)
         elif target is not None and use.chain:
             report_missing(self.planner, self._start(use), full, target)
-        if self.moves.leads_to(full) and not isinstance(use.parent, ast.Expr | ast.Attribute):
+        called = isinstance(use.parent, ast.Call) and use.parent.func is use.nodes[-1]
+        if self.moves.leads_to(full) and not called and not isinstance(use.parent, ast.Expr | ast.Attribute):
             spelled = ".".join([self.name, *use.chain])
             self.planner.report(
                 self._start(use),

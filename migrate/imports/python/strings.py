@@ -119,12 +119,15 @@ def body_span(source: Source, node: ast.Constant) -> tuple[int, int] | None:
 class Strings:
     """Plans the string constants of one module."""
 
-    def __init__(self, planner: Planner, reads: list[Read], hits: list[Hit], paths: list[PathHit]) -> None:
+    def __init__(
+        self, planner: Planner, reads: list[Read], hits: list[Hit], paths: list[PathHit], examples: list[int]
+    ) -> None:
         self.planner = planner
         self.source = planner.source
         self.ctx = planner.ctx
         self.hits = hits
         self.paths = paths
+        self.examples = examples
         self.imported = {
             (scope, binding.name): binding.path
             for one in reads
@@ -170,7 +173,8 @@ class Strings:
             start, end = self.source.span(text.node)
             inside = [hit for hit in self.hits if start <= hit.start and hit.end <= end]
             files = [path for path in self.paths if start <= path[0] and path[1] <= end]
-            if (inside or files) and not text.annotation:
+            example = any(start < offset < end for offset in self.examples)
+            if (inside or files or example) and not text.annotation:
                 self._text(text, inside, files, callees)
         for call in self.planner.found.calls:
             self._dynamic(call, callees[id(call.node)])

@@ -159,6 +159,8 @@ def block(plan: Plan, view: View) -> bool:
     from migrate.imports.text import shell  # a shell line may hold Python, and the other way round
 
     if shell.looks_like(view.text):
+        if tree is None:
+            statements(plan, view)
         plan.nested(view, shell.rewrite)
         return True
     if tree is None and _IMPORT.search(view.text):
