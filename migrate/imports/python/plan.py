@@ -13,7 +13,8 @@ from migrate.imports.context import Context
 from migrate.imports.python import stars
 from migrate.imports.python.anchor import Anchor, Problem, spell
 from migrate.imports.python.bindings import Binding, Read
-from migrate.imports.python.groups import Group
+from migrate.imports.python.bound import BoundGroup
+from migrate.imports.python.rooted import RootedGroup
 from migrate.imports.python.scopes import Found, Scope, Use
 from migrate.imports.python.source import Source
 from migrate.imports.python.statements import Placed, StatementEdit, edit_from, edit_import, insert_after
@@ -70,7 +71,8 @@ class Planner:
                 self._aliased(one)
         uses = self._uses()
         for (scope, name), bindings in self._grouped().items():
-            Group(self, scope, name, bindings, uses.get((scope, name), [])).plan()
+            kind = RootedGroup if any(binding.dotted for binding in bindings) else BoundGroup
+            kind(self, scope, name, bindings, uses.get((scope, name), [])).plan()
         self._flush()
         return self.plan
 
