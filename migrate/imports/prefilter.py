@@ -40,7 +40,9 @@ class Prefilter:
     def __init__(self, moves: Moves) -> None:
         needles: dict[bytes, list[_Needle]] = {}
         self._everything = False
-        for old in moves.entries:
+        # A module out of which names moved is looked at itself: passed on as an object, it brings them along unnamed.
+        modules = {old.rpartition(".")[0] for old, move in moves.entries.items() if move.kind == "symbol"}
+        for old in dict.fromkeys([*moves.entries, *sorted(modules)]):
             *parents, last = (part.encode() for part in old.split("."))
             self._everything |= not old.isascii()
             needles.setdefault(last, []).append(_Needle(tuple(parents), *_spellings(parents, last)))
@@ -81,7 +83,7 @@ def _spellings(parents: list[bytes], last: bytes) -> tuple[re.Pattern[bytes] | N
     word = re.escape(last)
     if not parents:
         return re.compile(rb"\b%b\b" % word), None
-    spelled = re.compile(rb"(?:[.:/\\]\s*|['\"])%b\b" % word)
+    spelled = re.compile(rb"(?:[.:/\\](?:\s|\\|#[^\n]*\n)*|['\"])%b\b" % word)
     listed = re.compile(rb"(?:\b%b|\.)[\s\\]*import\b" % re.escape(parents[-1]))
     return spelled, listed
 

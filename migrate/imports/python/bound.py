@@ -56,8 +56,8 @@ class BoundGroup(Group):
         module = self._module_of(full, target)
         report_missing(self.planner, self._start(use), full, target)
         root = module.partition(".")[0]
-        if module == binding.new_path:
-            self._respell(use, self.name + target.dotted[len(module) :])
+        if module == binding.new_path or self._along(binding.new_path, target):
+            self._respell(use, self.name + target.dotted[len(binding.new_path) :])
         elif self._collides(root, use):
             alias = self._alias(module)
             if self._respell(use, alias + target.dotted[len(module) :]):

@@ -80,6 +80,13 @@ class Group:
         new = target.move.new
         return new if f"{target.dotted}.".startswith(f"{new}.") else target.dotted.rpartition(".")[0] or target.dotted
 
+    def _along(self, package: str, target: Target) -> bool:
+        """Whether a moved module is reached through a package as the old one was: whoever loads it loads the new one.
+
+        An import of it here could close a circle that wasn't there.
+        """
+        return target.move.kind != "symbol" and target.dotted.startswith(f"{package}.")
+
     def _alias(self, module: str) -> str:
         if module not in self.aliases:
             self.aliases[module] = self.planner.fresh(module)

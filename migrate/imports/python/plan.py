@@ -60,6 +60,7 @@ class Planner:
         self.insertions: dict[int, dict[str, None]] = defaultdict(dict)
         self.nodes: dict[int, ast.Import | ast.ImportFrom] = {}
         self.attributes: dict[int, Attribute] = {}
+        self.given: set[str] = set()
 
     def run(self) -> Plan:
         """Plan statements, then uses, and turn the decisions into edits."""
@@ -91,8 +92,9 @@ class Planner:
     def fresh(self, module: str) -> str:
         """Return a name for a module that occurs nowhere in the text."""
         name = module.replace(".", "_")
-        while re.search(rf"\b{name}\b", self.source.text):
+        while name in self.given or re.search(rf"\b{name}\b", self.source.text):
             name = f"_{name}"
+        self.given.add(name)
         return name
 
     def _from(self, one: Read, node: ast.ImportFrom) -> None:
@@ -150,8 +152,9 @@ class Planner:
             module = spell(node, reading, module)
         if len(attributes) == 1:
             return Placed(module, attributes[0], bound)
-        free = not re.search(rf"\b{attributes[0]}\b", self.source.text)
+        free = not re.search(rf"\b{attributes[0]}\b", self.source.text) and attributes[0] not in self.given
         helper = attributes[0] if free else self.fresh(f"_{attributes[0]}")
+        self.given.add(helper)
         return Placed(module, attributes[0], bound, ".".join(attributes[1:]), helper)
 
     def _circular(self, node: ast.ImportFrom, one: Read, placed: Iterable[Placed]) -> bool:

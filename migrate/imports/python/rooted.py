@@ -154,6 +154,8 @@ class RootedGroup(Group):
         new = moved.dotted if moved else best
         if target.dotted == new + full[len(best) :] and not (moved and moved.blocked):
             return new
+        if self._along(new, target):
+            return new
         return self._module_of(full, target)
 
     @cached_property
