@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from migrate.imports.python.groups import Group
 from migrate.imports.python.scopes import Use
-from migrate.imports.python.targets import report_blocked, report_missing
 
 if TYPE_CHECKING:
     from migrate.imports.python.bindings import Binding
@@ -34,10 +33,7 @@ class BoundGroup(Group):
             return
         alias = binding.node.names[binding.index]
         offset = self.planner.place_of(alias)
-        if target.blocked:
-            report_blocked(self.planner, offset, binding.imported, target)
-        else:
-            report_missing(self.planner, offset, binding.imported, target)
+        self.planner.judge(offset, binding.imported, target)
         if target.dotted != binding.imported:
             clause = f"{target.dotted} as {binding.name}"
             self.planner.clauses[id(binding.node)][binding.index] = clause
@@ -51,10 +47,10 @@ class BoundGroup(Group):
             self._check_kept(use, full, target)
             return
         if target.blocked:
-            report_blocked(self.planner, self._start(use), full, target)
+            self.planner.judge(self._start(use), full, target)
             return
         module = self._module_of(full, target)
-        report_missing(self.planner, self._start(use), full, target)
+        self.planner.judge(self._start(use), full, target)
         root = module.partition(".")[0]
         if module == binding.new_path or self._along(binding.new_path, target):
             self._respell(use, self.name + target.dotted[len(binding.new_path) :])

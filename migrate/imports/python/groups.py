@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from migrate.edits import Edit
 from migrate.imports.python.chains import chain_spans
 from migrate.imports.python.scopes import Scope, Use
-from migrate.imports.python.targets import report_blocked, report_missing
 
 if TYPE_CHECKING:
     from migrate.imports.python.bindings import Binding
@@ -59,10 +58,8 @@ class Group:
 
     def _check_kept(self, use: Use, full: str, target: Target | None) -> None:
         """Report what needs a look about a use that keeps its spelling."""
-        if target is not None and target.blocked:
-            report_blocked(self.planner, self._start(use), full, target)
-        elif target is not None and use.chain:
-            report_missing(self.planner, self._start(use), full, target)
+        if (target is not None and target.blocked) or (target is not None and use.chain):
+            self.planner.judge(self._start(use), full, target)
         called = isinstance(use.parent, ast.Call) and use.parent.func is use.nodes[-1]
         if self.moves.leads_to(full) and not called and not isinstance(use.parent, ast.Expr | ast.Attribute):
             spelled = ".".join([self.name, *use.chain])

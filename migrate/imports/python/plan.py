@@ -18,7 +18,8 @@ from migrate.imports.python.rooted import RootedGroup
 from migrate.imports.python.scopes import Found, Scope, Use
 from migrate.imports.python.source import Source
 from migrate.imports.python.statements import Placed, StatementEdit, edit_from, edit_import, insert_after
-from migrate.imports.python.targets import report_blocked, report_missing
+from migrate.imports.targets import Remark, blocked, missing
+from migrate.moves import Target
 from migrate.report import Finding
 
 
@@ -81,6 +82,15 @@ class Planner:
         """Add a finding at an offset."""
         self.plan.findings.append(self.ctx.finding(self.source.text, offset, code, message, hint))
 
+    def remark(self, offset: int, remark: Remark | None) -> None:
+        """Add a finding at an offset, if there is anything to say."""
+        if remark is not None:
+            self.report(offset, *remark)
+
+    def judge(self, offset: int, old: str, target: Target) -> None:
+        """Report a target that is blocked, or that isn't there."""
+        self.remark(offset, blocked(old, target) if target.blocked else missing(self.ctx, old, target))
+
     def place_of(self, node: ast.AST) -> int:
         """Return the offset at which a node starts."""
         return self.source.span(node)[0]
@@ -136,10 +146,7 @@ class Planner:
         if target is None:
             return Placed(spell(node, reading, reading.base), name, bound)
         offset = next((self.place_of(a) for a in node.names if a.name == name), self.place_of(node))
-        if target.blocked:
-            report_blocked(self, offset, path, target)
-        else:
-            report_missing(self, offset, path, target)
+        self.judge(offset, path, target)
         parts = target.dotted.split(".")
         length = target.module_length or len(parts) - 1
         attributes = parts[length:]
@@ -198,12 +205,12 @@ class Planner:
                 continue
             offset = self.place_of(one.site.node.names[binding.index])
             if target.blocked:
-                report_blocked(self, offset, binding.imported, target)
+                self.judge(offset, binding.imported, target)
             elif target.module_length and target.module_length < len(target.dotted.split(".")):
                 self._object_for_module(binding, offset, target.dotted)
                 continue
             else:
-                report_missing(self, offset, binding.imported, target)
+                self.judge(offset, binding.imported, target)
             if target.dotted != binding.imported:
                 self.clauses[id(one.site.node)][binding.index] = f"{target.dotted} as {binding.name}"
 

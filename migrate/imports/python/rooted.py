@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from migrate.imports.python.groups import Group
 from migrate.imports.python.scopes import Use
-from migrate.imports.python.targets import report_blocked, report_missing
 
 if TYPE_CHECKING:
     from migrate.imports.python.bindings import Binding
@@ -28,7 +27,7 @@ class RootedGroup(Group):
         for binding in moved:
             target = self.moves.resolve(binding.imported)
             if target is not None and target.blocked:
-                report_blocked(self.planner, self.planner.place_of(binding.node), binding.imported, target)
+                self.planner.judge(self.planner.place_of(binding.node), binding.imported, target)
         moved = [b for b in moved if self._new_module(b) != b.imported]
         if not moved and not any(self._respelled(use) for use in changed):
             for use in self.uses:
@@ -107,10 +106,7 @@ class RootedGroup(Group):
             module = modules[id(use)]
             target = self._target(use)
             assert target is not None
-            if target.blocked:
-                report_blocked(self.planner, self._start(use), self._full(use), target)
-            else:
-                report_missing(self.planner, self._start(use), self._full(use), target)
+            self.planner.judge(self._start(use), self._full(use), target)
             rest = target.dotted[len(module) :]
             name = self._alias(module) if module.partition(".")[0] in clash else module
             if self._respell(use, name + rest):
@@ -121,7 +117,7 @@ class RootedGroup(Group):
         module = self._new_module(binding)
         target = self.moves.resolve(binding.imported)
         if target is not None and not target.blocked:
-            report_missing(self.planner, self.planner.place_of(binding.node), binding.imported, target)
+            self.planner.judge(self.planner.place_of(binding.node), binding.imported, target)
         clause = module
         if module.partition(".")[0] in clash:
             clause = f"{module} as {self._alias(module)}"

@@ -10,7 +10,6 @@ from migrate.edits import Edit
 from migrate.imports.python.anchor import Anchor, spell
 from migrate.imports.python.scopes import Scope
 from migrate.imports.python.statements import Placed, StatementEdit, edit_from, join
-from migrate.imports.python.targets import report_blocked
 
 if TYPE_CHECKING:
     from migrate.imports.python.plan import Planner
@@ -28,7 +27,7 @@ def plan(planner: Planner, node: ast.ImportFrom, reading: Anchor, scope: Scope) 
         planner.report(planner.place_of(node), "BM101", what, _HINT)
         leaving = []
     if star.target is not None and blocked and (blocked == "shim_only" or not leaving or star.left_behind(leaving)):
-        report_blocked(planner, planner.place_of(node), reading.base, star.target)
+        planner.judge(planner.place_of(node), reading.base, star.target)
         return
     star.edit("" if blocked else star.new, leaving)
 

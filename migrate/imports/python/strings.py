@@ -14,7 +14,7 @@ from migrate.imports.python.bindings import Read
 from migrate.imports.python.plan import Attribute, Planner
 from migrate.imports.python.scopes import Call, Scope, Text
 from migrate.imports.python.source import Source
-from migrate.imports.python.targets import exists, report_blocked
+from migrate.imports.targets import in_text
 
 # Callable -> numbers and keywords of the arguments that name a module or an object by its dotted name.
 MODULE_ARGUMENTS: dict[str, tuple[int | str, ...]] = {
@@ -285,7 +285,7 @@ class Strings:
             return
         new, target = renamed
         if target.blocked:
-            report_blocked(self.planner, span[0], value, target)
+            self.planner.judge(span[0], value, target)
         if new != value:
             self.planner.plan.edits.append(Edit(*span, new, "string"))
 
@@ -330,15 +330,7 @@ class Strings:
 
 def report_text(planner: Planner, hit: Hit) -> None:
     """Report an old name in a comment or in a string that means nothing certain."""
-    if "." not in hit.name:
-        return
-    renamed = planner.ctx.moves.rename(hit.name)
-    if renamed is None:
-        return
-    new, target = renamed
-    known = "." in target.move.old or bool(exists(planner.ctx, hit.name) or exists(planner.ctx, new))
-    if known and not target.blocked:
-        planner.report(hit.start, "BM105", f"{hit.name} only occurs as text here", f"it is {new} now")
+    planner.remark(hit.start, in_text(planner.ctx, hit.name))
 
 
 def report_paths(planner: Planner, hits: Iterable[PathHit]) -> None:

@@ -9,9 +9,9 @@ from itertools import pairwise
 
 from migrate.edits import Edit, Rewrite
 from migrate.imports.context import Context
+from migrate.imports.targets import Remark, blocked, in_text, missing
 from migrate.imports.text import paths
 from migrate.imports.text.view import View, cut
-from migrate.moves import Target
 from migrate.report import Finding
 
 Rewriter = Callable[[str, Context], Rewrite]
@@ -53,26 +53,13 @@ class Plan:
             return False
         new, target = renamed
         self.claimed.append(span)
-        if target.blocked == "removed":
-            self.find(span[0], "BM106", f"{name} was removed", target.move.removed)
-        elif target.blocked:
-            port = f"port the call to {target.move.new} by hand; " if target.move.new else ""
-            hint = f"{port}until then the adapter under the old name serves it"
-            self.find(span[0], "BM107", f"arguments of {name} changed: {target.move.shim_only}", hint)
+        dotted = name.replace(":", ".")
+        remark = blocked(name, target) if target.blocked else missing(self.ctx, dotted, target)
+        if remark is not None:
+            self.find(span[0], *remark)
         if new != name:
             self.edits.append(Edit(*span, new, kind))
-            self._report_missing(span[0], name, target)
         return True
-
-    def _report_missing(self, offset: int, old: str, target: Target) -> None:
-        """Report a target that surely does not exist, unless its old place shows that it is still to be moved."""
-        if self.ctx.tree is None:
-            return
-        from migrate.imports.python.targets import exists  # with the rest of that package, only where it is needed
-
-        if exists(self.ctx, target.dotted) is False and exists(self.ctx, old.replace(":", ".")) is not True:
-            hint = "add it there, or correct the list of moves"
-            self.find(offset, "BM104", f"{target.dotted} does not exist", hint)
 
     def whole(self, view: View, kind: str) -> bool:
         """Rewrite a view that is one name and nothing else."""
@@ -127,8 +114,8 @@ class Plan:
         """Report every dotted mention and every path that nothing dealt with, and return the result."""
         taken = Spans([*self.claimed, *((edit.start, edit.end) for edit in self.edits)])
         for start, end, name in self.ctx.moves.find(self.text):
-            if components(name) > 1 and not taken.touch(start, end):
-                self.mention(start, name)
+            if not taken.touch(start, end) and (remark := in_text(self.ctx, name)) is not None:
+                self.find(start, *remark)
         for start, end, message, hint in paths.find(self.text, self.ctx):
             if not taken.touch(start, end):
                 self.find(start, "BM112", message, hint)
@@ -136,12 +123,8 @@ class Plan:
 
     def mention(self, offset: int, name: str) -> None:
         """Report an old name that stays because its position doesn't say that it means a module."""
-        hint = ""
-        renamed = self.ctx.moves.rename(name)
-        if renamed is not None:
-            new, target = renamed
-            hint = target.move.removed or target.move.shim_only if target.blocked else f"it is {new} now"
-        self.find(offset, "BM105", f"{name} only occurs as text here", hint)
+        remark = in_text(self.ctx, name) or Remark("BM105", f"{name} only occurs as text here", "rewrite it by hand")
+        self.find(offset, *remark)
 
     def result(self) -> Rewrite:
         """Return what was collected: each finding once, and no mention of a name that was rewritten after all."""
