@@ -177,6 +177,16 @@ class Moves:
         below = f"{package}."
         return any(new.startswith(below) for new in self._arrivals) or next(self.origins(package), None) is not None
 
+    @cached_property
+    def losing(self) -> frozenset[str]:
+        """The modules out of which single names moved."""
+        return frozenset(old.rpartition(".")[0] for old, move in self.entries.items() if move.kind != "module")
+
+    def loses(self, module: str) -> bool:
+        """Whether single names moved out of a module, which may itself move."""
+        target = self.resolve(module)
+        return module in self.losing or (target is not None and target.dotted in self.losing)
+
     def leads_to(self, dotted: str) -> bool:
         """Whether an old name lies strictly below ``dotted``, also after the moves of ``dotted`` itself."""
         if dotted in self._ancestors:

@@ -41,8 +41,7 @@ class Prefilter:
         needles: dict[bytes, list[_Needle]] = {}
         self._everything = False
         # A module out of which names moved is looked at itself: passed on as an object, it brings them along unnamed.
-        modules = {old.rpartition(".")[0] for old, move in moves.entries.items() if move.kind == "symbol"}
-        for old in dict.fromkeys([*moves.entries, *sorted(modules)]):
+        for old in dict.fromkeys([*moves.entries, *sorted(moves.losing - {""})]):
             *parents, last = (part.encode() for part in old.split("."))
             self._everything |= not old.isascii()
             needles.setdefault(last, []).append(_Needle(tuple(parents), *_spellings(parents, last)))

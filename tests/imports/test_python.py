@@ -695,6 +695,7 @@ def test_unchanged(before: str, after: str) -> None:
         pytest.param('import importlib\nimportlib.import_module("json")\n', [], id="literal import"),
         pytest.param("import bem2.router.training as t\nuse(t)\n", ["2:BM103"], id="module passed on"),
         pytest.param("import bem\nuse(bem)\n", [], id="module passed on, all of it moved"),
+        pytest.param("import bem2\nuse(bem2)\n", [], id="package passed on, deeper names moved"),
         pytest.param("from .... import x\n", ["1:BM111"], id="too deep under every root"),
         pytest.param("# see bem2.router.training.TrainingConfig\n", ["1:BM105"], id="comment"),
         pytest.param('x = "bem2.router.training.TrainingConfig"\n', ["1:BM105"], id="string of unknown use"),

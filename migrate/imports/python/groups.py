@@ -61,7 +61,7 @@ class Group:
         if (target is not None and target.blocked) or (target is not None and use.chain):
             self.planner.judge(self._start(use), full, target)
         called = isinstance(use.parent, ast.Call) and use.parent.func is use.nodes[-1]
-        if self.moves.leads_to(full) and not called and not isinstance(use.parent, ast.Expr | ast.Attribute):
+        if self.moves.loses(full) and not called and not isinstance(use.parent, ast.Expr | ast.Attribute):
             spelled = ".".join([self.name, *use.chain])
             self.planner.report(
                 self._start(use),

@@ -319,7 +319,7 @@ class Strings:
 
     def _escaping(self, call: Call, module: str) -> None:
         """Report a module imported by name whose attributes are used: names that moved out of it are not seen."""
-        if self.ctx.moves.leads_to(module) and not isinstance(call.parent, ast.Expr):
+        if self.ctx.moves.loses(module) and not isinstance(call.parent, ast.Expr):
             self.planner.report(
                 self.source.span(call.node)[0],
                 "BM103",
