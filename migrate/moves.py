@@ -178,6 +178,11 @@ class Moves:
         return any(new.startswith(below) for new in self._arrivals) or next(self.origins(package), None) is not None
 
     @cached_property
+    def leaves(self) -> frozenset[str]:
+        """The last component of every old name."""
+        return frozenset(old.rpartition(".")[2] for old in self.entries)
+
+    @cached_property
     def losing(self) -> frozenset[str]:
         """The modules out of which single names moved."""
         return frozenset(old.rpartition(".")[0] for old, move in self.entries.items() if move.kind != "module")

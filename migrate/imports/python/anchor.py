@@ -86,12 +86,12 @@ def _reading(node: ast.ImportFrom, ctx: Context, module: str) -> Anchor | None:
 
 
 def _leads_somewhere(node: ast.ImportFrom, ctx: Context, base: str) -> bool:
-    """Whether a module is in the tree, now or under its new name, and has what ``from . import`` wants of it."""
+    """Whether a module is in the tree, now or under its new name, and has the names that are wanted of it."""
     tree = ctx.tree
     assert tree is not None
     if tree.find(base) is None and tree.find(new_name(ctx, base)) is None:
         return False
-    wanted = [alias.name for alias in node.names if node.module is None]
+    wanted = [alias.name for alias in node.names if alias.name != "*"]
     return not any(tree.has(base, name) is False and not ctx.moves.resolve(f"{base}.{name}") for name in wanted)
 
 

@@ -82,7 +82,7 @@ class Group:
 
         An import of it here could close a circle that wasn't there.
         """
-        return target.move.kind != "symbol" and target.dotted.startswith(f"{package}.")
+        return not target.module_length and target.dotted.startswith(f"{package}.")
 
     def _alias(self, module: str) -> str:
         if module not in self.aliases:

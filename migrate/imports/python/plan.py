@@ -159,7 +159,8 @@ class Planner:
             module = spell(node, reading, module)
         if len(attributes) == 1:
             return Placed(module, attributes[0], bound)
-        free = not re.search(rf"\b{attributes[0]}\b", self.source.text) and attributes[0] not in self.given
+        taken = attributes[0] in self.given or attributes[0] in self.ctx.moves.leaves
+        free = not taken and not re.search(rf"\b{attributes[0]}\b", self.source.text)
         helper = attributes[0] if free else self.fresh(f"_{attributes[0]}")
         self.given.add(helper)
         return Placed(module, attributes[0], bound, ".".join(attributes[1:]), helper)

@@ -171,9 +171,7 @@ class RootedGroup(Group):
             self.planner.insert(first, f"import {module}")
 
     def _precedes(self, binding: Binding, use: Use) -> bool:
-        """Whether an import is done when a use is reached: it stands before it, or the use is in a function."""
-        if use.scope is not self.scope:
-            return True
+        """Whether an import is done when a use is reached, as far as the order in the text tells."""
         return self.planner.place_of(binding.node) < self._start(use)
 
     def _exported(self) -> bool:

@@ -67,7 +67,15 @@ class _Star:
     def _elsewhere(self, name: str) -> bool:
         """Whether a name does not go where its module goes."""
         found = self.moves.resolve(f"{self.base}.{name}")
-        return found is not None and found.dotted != f"{self.new}.{name}"
+        if found is None or found.dotted == f"{self.new}.{name}":
+            return False
+        return bool(found.module_length) or not self._still_bound(name)
+
+    def _still_bound(self, name: str) -> bool:
+        """Whether a package binds the name of a module that has left it: its star goes on bringing it."""
+        tree = self.planner.ctx.tree
+        bound = self.exports is not None and name in self.exports.names
+        return bound and tree is not None and tree.find(f"{self.base}.{name}") is None
 
     def _mentioned(self, *names: str) -> bool:
         """Whether this module may use or hand on a name: it occurs in it, or the module is a package's front."""
