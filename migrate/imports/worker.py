@@ -99,10 +99,15 @@ class Candidates:
         stem = name.partition(".")[0].encode(errors="surrogateescape")
         if self.filter.may_mention(data, words | {stem}, kind == "py"):
             return True
-        return moving and kind == "py" and self.filter.has_relative(data)
+        return moving and kind == "py" and self.filter.has_relative(data) and self._moves(path)
+
+    def _moves(self, path: str) -> bool:
+        """Whether a file is a module that moves, or that has moved on disk: its relative imports change with it."""
+        modules = self.tree.modules(path)
+        return any(self.moves.resolve(m) or next(self.moves.origins(m), None) for m in modules)
 
     def _folder(self, folder: str) -> tuple[frozenset[bytes], bool]:
-        """Return the names on the way to a folder, and whether modules in it move."""
+        """Return the names on the way to a folder, and whether modules in it may move."""
         full = os.path.abspath(folder)
         words = frozenset(part.encode(errors="surrogateescape") for part in full.split(os.sep))
         packages = self.tree.modules(os.path.join(full, "__init__.py")) or ("",)

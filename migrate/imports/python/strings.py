@@ -91,6 +91,7 @@ SETUP_MODULES = frozenset({"packages", "py_modules", "namespace_packages"})
 DYNAMIC_WORD = re.compile(rf"(?<!def )\b(?:{'|'.join(IMPORTERS)})\s*\(")
 COMMAND = re.compile(r"(?:^|\s)-[mc](?:\s|$)|\bimport\s")
 _LITERAL = re.compile(r"(?P<prefix>[rRuU]?)(?P<quote>\"\"\"|'''|\"|')", re.DOTALL)
+_WORD = re.compile(r"\w+")
 _ENTRY = re.compile(r"=\s*(?P<name>[\w.]+:[\w.]+)")
 
 
@@ -173,11 +174,15 @@ class Strings:
             start, end = self.source.span(text.node)
             inside = [hit for hit in self.hits if start <= hit.start and hit.end <= end]
             files = [path for path in self.paths if start <= path[0] and path[1] <= end]
-            example = any(start < offset < end for offset in self.examples)
+            example = any(start < offset < end for offset in self.examples) and self._names_a_leaf(start, end)
             if (inside or files or example) and not text.annotation:
                 self._text(text, inside, files, callees)
         for call in self.planner.found.calls:
             self._dynamic(call, callees[id(call.node)])
+
+    def _names_a_leaf(self, start: int, end: int) -> bool:
+        """Whether the last component of an old name occurs, as it does in every way to spell one."""
+        return not self.ctx.moves.leaves.isdisjoint(_WORD.findall(self.source.text, start, end))
 
     def _text(self, text: Text, inside: list[Hit], files: list[PathHit], callees: dict[int, str]) -> None:
         span = body_span(self.source, text.node)

@@ -22,11 +22,13 @@ class Index:
         moves: The list.
         roots: Finds the first component of any old name, or its path.
         path: Finds a text that begins like the path of an old name, after folders that may lead to it.
+        beginnings: What stands in every text that has such a path.
     """
 
     moves: Moves
     roots: re.Pattern[str]
     path: re.Pattern[str]
+    beginnings: tuple[str, ...]
 
 
 _last: list[Index] = []
@@ -36,10 +38,12 @@ def index(moves: Moves) -> Index:
     """Return the index of a list; the last one is kept, because a run uses one list for all files."""
     if not _last or _last[0].moves is not moves:
         parts = [old.split(".") for old in moves.entries]
-        names = _alternatives(old[0] for old in parts)
-        below = _alternatives(old[old[0] == "src" and len(old) > 1] for old in parts)
+        first = {old[0] for old in parts}
+        second = {old[old[0] == "src" and len(old) > 1] for old in parts}
+        names, below = _alternatives(first), _alternatives(second)
+        beginnings = tuple(sorted(name + end for name in first | second for end in ("/", ".py")))
         roots = re.compile(rf"(?<![^\W_])(?:{names}|{below})(?!\w)")
-        _last[:] = [Index(moves, roots, re.compile(rf"{_BEFORE}(?=(?:{names}|{below})(?:/|\.py))"))]
+        _last[:] = [Index(moves, roots, re.compile(rf"{_BEFORE}(?=(?:{names}|{below})(?:/|\.py))"), beginnings)]
     return _last[0]
 
 
@@ -54,7 +58,10 @@ def find(text: str, ctx: Context) -> Iterator[tuple[int, int, str, str]]:
         Start, end, message and hint of each.
     """
     done = 0
-    for found in index(ctx.moves).path.finditer(text):
+    known = index(ctx.moves)
+    if not any(name in text for name in known.beginnings):
+        return
+    for found in known.path.finditer(text):
         start = found.start()
         stem = _STEM.match(text, start)
         if stem is None or start < done:
