@@ -100,10 +100,10 @@ class Planner:
         self.insertions[id(node)][statement] = None
 
     def fresh(self, module: str) -> str:
-        """Return a name for a module that occurs nowhere in the text."""
+        """Return a name for a module that occurs nowhere in the text, and that a class body does not mangle."""
         name = module.replace(".", "_")
         while name in self.given or re.search(rf"\b{name}\b", self.source.text):
-            name = f"_{name}"
+            name = f"{name}_"
         self.given.add(name)
         return name
 
@@ -161,7 +161,7 @@ class Planner:
             return Placed(module, attributes[0], bound)
         taken = attributes[0] in self.given or attributes[0] in self.ctx.moves.leaves
         free = not taken and not re.search(rf"\b{attributes[0]}\b", self.source.text)
-        helper = attributes[0] if free else self.fresh(f"_{attributes[0]}")
+        helper = attributes[0] if free else self.fresh(f"_{attributes[0].lstrip('_')}")
         self.given.add(helper)
         return Placed(module, attributes[0], bound, ".".join(attributes[1:]), helper)
 
