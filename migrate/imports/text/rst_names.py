@@ -17,7 +17,7 @@ _AUTO = re.compile(
     r"|class|function|method|staticmethod|classmethod|attribute|data|exception|decorator)"
 )
 _MODULE_NAMES = frozenset("automodule module currentmodule py:module py:currentmodule automodapi automodsumm".split())
-_ROLES = "mod|class|func|meth|attr|obj|data|exc|const|prop|property|deco|type|any|autolink"
+_ROLES = "mod|class|func|meth|attr|obj|data|exc|const|prop|property|deco|type|any|paramref|autolink"
 _ROLE = re.compile(rf"(?::(?:py:)?(?P<rst>{_ROLES}):|\{{(?:py:)?(?P<myst>{_ROLES})\}})`(?P<body>[^`\r\n]+)`")
 _TARGET = re.compile(rf"(?:[^<]*<)?[~!]?(?P<name>{NAME.pattern})(?:\(.*\))?>?")
 _MKDOCSTRINGS = re.compile(rf"^[ \t]*:::[ \t]+(?P<name>{NAME.pattern})[ \t\r]*$", re.MULTILINE)
