@@ -21,6 +21,8 @@ from migrate.report import Finding
 from migrate.sources_text import DecodeError, decode, encode
 
 Mode = Literal["write", "check", "diff"]
+# Bytes. What is larger is data that happens to mention a name; reading it takes seconds and hundreds of megabytes.
+LARGEST = {"yaml": 500_000, "ci": 500_000, "json": 1_000_000, "toml": 500_000, "cfg": 500_000}
 
 
 @dataclass(slots=True)
@@ -140,6 +142,10 @@ def _one(job: Job, path: str, kind: str) -> tuple[FileResult, Change | None]:
         data = read(path)
     except OSError as error:
         result.error = f"cannot be read: {error.strerror or error}"
+        return result, None
+    if len(data) > LARGEST.get(kind, len(data)):
+        size = f"{len(data) / 1e6:.1f} MB: too large for a file of settings, so it was not read"
+        result.findings = wanted([Finding(path, 1, 1, "BM108", size, "exclude it, or split it")], "", job.ignored)
         return result, None
     try:
         decoded = decode(data, python=kind == "py")

@@ -228,6 +228,15 @@ def test_long_chains_of_operators_are_no_obstacle(project: Path, run_cli: Cli) -
     assert main(project).read_text() == text.replace("old", "new")
 
 
+def test_large_data_files_are_left_alone_and_listed(project: Path, run_cli: Cli) -> None:
+    data = project / "results.json"
+    data.write_text(json.dumps([{"_target_": "old.part.Thing", "loss": n} for n in range(40_000)]))
+    before = data.read_bytes()
+    report = json.loads(run_cli("imports", "results.json", "--format", "json").stdout)
+    assert [(f["code"], "too large" in f["message"]) for f in report["findings"]] == [("BM108", True)]
+    assert data.read_bytes() == before
+
+
 def test_read_only_file_is_an_error_for_itself_alone(project: Path, run_cli: Cli) -> None:
     locked = project / "src/app/locked.py"
     locked.write_text(BEFORE)

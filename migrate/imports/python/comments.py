@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from migrate.imports.python.strings import Hit, PathHit, report_paths, report_text
@@ -25,7 +26,8 @@ class _Comments:
     def __init__(self, planner: Planner) -> None:
         self.source = planner.source
         nodes = [*(text.node for text in planner.found.texts), *planner.found.joined]
-        self.strings = [self.source.span(node) for node in nodes]
+        # Strings do not overlap, but for the parts of an f-string, which have the span of all of it.
+        self.strings = sorted({self.source.span(node) for node in nodes})
 
     def hold(self, offset: int) -> bool:
         begin = self.source.starts[self.source.line(offset) - 1]
@@ -35,4 +37,5 @@ class _Comments:
         return mark >= 0 and not self._in_string(offset)
 
     def _in_string(self, offset: int) -> bool:
-        return any(start <= offset < end for start, end in self.strings)
+        at = bisect_right(self.strings, offset, key=lambda span: span[0])
+        return any(start <= offset < end for start, end in self.strings[max(0, at - 3) : at])

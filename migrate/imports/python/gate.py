@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import warnings
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 
 from migrate.edits import Edit, apply
@@ -31,7 +32,8 @@ class Gate:
         self.plan = plan
         self.edits = sorted(plan.edits)
         self.lines = Lines(n for e in self.edits for n in range(source.line(e.start), source.line(e.end) + 1))
-        self.starts = {edit.start for edit in self.edits}
+        self.ordered = [edit.start for edit in self.edits]
+        self.starts = set(self.ordered)
 
     def check(self, old: ast.Module) -> None:
         """Raise where the result does not parse or means something else.
@@ -46,7 +48,9 @@ class Gate:
                 continue
             start = self.source.starts[first - 1]
             end = self.source.line_end(self.source.starts[last - 1])
-            inside = [edit for edit in self.edits if start <= edit.start and edit.end <= end]
+            begin = bisect_left(self.edits, start, key=lambda edit: edit.start)
+            stop = bisect_right(self.edits, end, key=lambda edit: edit.start)
+            inside = [edit for edit in self.edits[begin:stop] if edit.end <= end]
             checked += len(inside)
             moved = [Edit(e.start - start, e.end - start, e.new, e.kind) for e in inside]
             self._bodies(statements, self._parse(apply(self.source.text[start:end], moved), first))
@@ -136,7 +140,7 @@ class Gate:
     def _edited(self, node: ast.expr, inside: bool) -> bool:
         start, end = self.source.span(node)
         if inside:
-            return any(start <= at < end for at in self.starts)
+            return bisect_left(self.ordered, start) < bisect_left(self.ordered, end)
         return start in self.starts
 
 

@@ -33,6 +33,7 @@ class Group:
         self.uses = uses
         self.members = [b for b in bindings if b.plain]
         self.aliases: dict[str, str] = {}
+        self._overwritten: dict[str, bool] = {}
 
     def _path(self, use: Use) -> list[str]:
         constant = self.planner.attributes.get(id(use.nodes[-1]))
@@ -103,6 +104,11 @@ class Group:
 
     def _overwrites(self, root: str) -> bool:
         """Whether importing ``root`` in this scope would overwrite or hide something of that name."""
+        if root not in self._overwritten:
+            self._overwritten[root] = self._takes(root)
+        return self._overwritten[root]
+
+    def _takes(self, root: str) -> bool:
         if root == self.name and not self._is_alias():
             return False
         taken = root in self.scope.imports and not self._roots_only(self.scope, root)

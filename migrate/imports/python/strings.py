@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -127,6 +128,7 @@ class Strings:
         self.source = planner.source
         self.ctx = planner.ctx
         self.hits = hits
+        self.starts = [hit.start for hit in hits]
         self.paths = paths
         self.examples = examples
         self.imported = {
@@ -172,9 +174,11 @@ class Strings:
         callees = {id(call.node): self.callee(call.node, call.scope) for call in self.planner.found.calls}
         for text in self.planner.found.texts:
             start, end = self.source.span(text.node)
-            inside = [hit for hit in self.hits if start <= hit.start and hit.end <= end]
+            first, last = bisect_left(self.starts, start), bisect_left(self.starts, end)
+            inside = [hit for hit in self.hits[first:last] if hit.end <= end]
             files = [path for path in self.paths if start <= path[0] and path[1] <= end]
-            example = any(start < offset < end for offset in self.examples) and self._names_a_leaf(start, end)
+            nearest = bisect_right(self.examples, start)
+            example = nearest < len(self.examples) and self.examples[nearest] < end and self._names_a_leaf(start, end)
             if (inside or files or example) and not text.annotation:
                 self._text(text, inside, files, callees)
         for call in self.planner.found.calls:
