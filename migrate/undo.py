@@ -80,7 +80,7 @@ def _show_problems(report: UndoReport, later: Sequence[str]) -> None:
     count = _count(len(problems), "file")
     run_id = report.run.id if report.run else ""
     head = f"not undone, nothing was touched: {count} of run {run_id}" if refused else f"{count} could not be restored"
-    click.echo(f"Error: {head}:", err=True)
+    click.echo(f"error: {head}:", err=True)
     _show_list(_lines(problems), err=True)
     if later:
         click.echo(f"Undo what came later first: {', '.join(later)}.", err=True)

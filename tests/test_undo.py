@@ -71,7 +71,7 @@ def test_undo_refuses_where_files_changed_since(project: Path) -> None:
     result = call()
     assert (result.exit_code, result.stdout) == (2, "")
     assert re.fullmatch(
-        r"Error: not undone, nothing was touched: 1 file of run \S+:\n  src/b\.py: changed since the run\n"
+        r"error: not undone, nothing was touched: 1 file of run \S+:\n  src/b\.py: changed since the run\n"
         r"With --keep-changed these stay as they are and the others are restored\.\n",
         result.stderr,
     )
