@@ -82,7 +82,8 @@ def content(path: str) -> bytes | None:
 
 def reason(error: OSError | ValueError) -> str:
     """Return an error of the operating system in a few words."""
-    return (error.strerror if isinstance(error, OSError) else "") or str(error)
+    text = (error.strerror if isinstance(error, OSError) else "") or str(error)
+    return "no possible path" if "embedded null" in text else text  # each version of Python words it differently
 
 
 def swap(task: Swap) -> str:

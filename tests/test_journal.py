@@ -169,7 +169,7 @@ PROBLEMS: dict[str, tuple[Change, str]] = {
     "a link in the way": (Change("broken.py", None, b"new"), "a symbolic link; only its target could be changed"),
     "below a file": (Change("a.py/b.py", None, b"new"), "Not a directory"),
     "a name too long": (Change("x" * 300, None, b"new"), "File name too long"),
-    "no name": (Change("a\0b", None, b"new"), "embedded null byte"),
+    "no name": (Change("a\0b", None, b"new"), "no possible path"),
 }
 
 
