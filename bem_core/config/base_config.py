@@ -1,0 +1,330 @@
+"""The typed experiment: what every component understands, and where its own parameters go.
+
+Each section but `ExperimentConfig` has ``params``, a free mapping for what only one component reads. Sections that are
+not declared here belong to components; they are free too and end up in `ExperimentConfig.components`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from bem_core.config.findings import Finding
+from bem_core.config.schema import Range
+
+Free = dict[str, Any]
+Positive = Annotated[int, Range(low=1)]
+Count = Annotated[int, Range(low=0)]
+PositiveFloat = Annotated[float, Range(above=0)]
+NonNegative = Annotated[float, Range(low=0)]
+Fraction = Annotated[float, Range(low=0, high=1)]
+Momentum = Annotated[float, Range(low=0, below=1)]
+
+Strategy = Literal["no", "steps", "epoch", "time"]
+Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The model that is trained.
+
+    Attributes:
+        base_model: Name on the Hugging Face hub, or of another experiment's model.
+        model_path: Folder with weights, in place of those of `base_model`.
+        tokenizer: Name of the tokenizer; by default that of `base_model`.
+        architecture: Which model of a component is built on `base_model`.
+        hidden_size: Width of the residual stream.
+        intermediate_size: Width inside the feed-forward layers.
+        context_length: Tokens that the model attends to.
+        torch_dtype: Type of the weights.
+    """
+
+    base_model: str | None = None
+    model_path: str | None = None
+    tokenizer: str | None = None
+    architecture: str | None = None
+    hidden_size: Positive | None = None
+    intermediate_size: Positive | None = None
+    num_layers: Positive | None = None
+    num_attention_heads: Positive | None = None
+    vocab_size: Positive | None = None
+    context_length: Positive | None = None
+    torch_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    attn_implementation: Literal["eager", "sdpa", "flash_attention_2"] = "eager"
+    params: Free = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where examples come from and how they become batches.
+
+    Attributes:
+        max_seq_length: Tokens of one example.
+        max_samples: Examples that are read at most.
+        padding: ``max_length``, ``longest`` or ``do_not_pad``, as tokenizers of `transformers` take it.
+        train: What only the training set has.
+        eval: What only the validation set has.
+        retrieval: Index and model that fetch context; None for none.
+    """
+
+    train_file: str | None = None
+    validation_file: str | None = None
+    test_file: str | None = None
+    max_seq_length: Positive = 512
+    max_samples: Positive | None = None
+    add_special_tokens: bool = True
+    truncation: bool = True
+    padding: Literal["max_length", "longest", "do_not_pad"] = "max_length"
+    dataloader_num_workers: Count = 0
+    dataloader_pin_memory: bool = True
+    train: Free = field(default_factory=dict)
+    eval: Free = field(default_factory=dict)
+    preprocessing: Free = field(default_factory=dict)
+    retrieval: Free | None = None
+    params: Free = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How the model is trained. A step is one update of the optimizer.
+
+    Attributes:
+        method: How a component trains, where it knows several ways.
+        batch_size: Examples of one micro-batch on one device.
+        max_steps: Steps after which training ends; with `max_epochs` too, whichever comes first.
+        warmup_steps: Steps over which the learning rate rises.
+        warmup_ratio: The same as a share of all steps, where `warmup_steps` is 0.
+        max_grad_norm: Norm to which gradients are clipped; 0 for no clipping.
+        eval_steps: Steps between evaluations, with ``eval_strategy: steps``.
+        save_steps: Steps between checkpoints, with ``save_strategy: steps``.
+        logging_steps: Steps between lines of the log.
+        early_stopping_patience: Evaluations without improvement after which training ends; None for never.
+        early_stopping_threshold: What counts as an improvement.
+        seeds: The seeds of a series of runs; each run has one of them in `seed`.
+        deterministic: Whether only deterministic kernels may run.
+        loss_weights: Weight of each term of the loss.
+    """
+
+    method: str | None = None
+    optimizer: str = "adamw"
+    learning_rate: PositiveFloat = 5e-5
+    weight_decay: NonNegative = 0.0
+    adam_beta1: Momentum = 0.9
+    adam_beta2: Momentum = 0.999
+    adam_epsilon: PositiveFloat = 1e-8
+    max_grad_norm: NonNegative = 1.0
+    batch_size: Positive = 16
+    gradient_accumulation_steps: Positive = 1
+    max_steps: Positive | None = None
+    max_epochs: Positive | None = None
+    warmup_steps: Count = 0
+    warmup_ratio: Fraction | None = None
+    scheduler_type: str = "linear"
+    lr_scheduler_kwargs: Free = field(default_factory=dict)
+    eval_strategy: Strategy = "steps"
+    eval_steps: Positive = 100
+    save_strategy: Strategy = "steps"
+    save_steps: Positive = 500
+    logging_steps: Positive = 50
+    early_stopping_patience: Positive | None = None
+    early_stopping_threshold: NonNegative = 0.0
+    seed: Count = 42
+    seeds: list[Count] = field(default_factory=list)
+    deterministic: bool = False
+    loss_weights: dict[str, NonNegative] = field(default_factory=dict)
+    params: Free = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """What is measured.
+
+    Attributes:
+        metrics: Names of the metrics of quality.
+        performance_metrics: Names of the metrics of speed and memory.
+        slices: Parts of the test set that are reported on their own, by name.
+        eval_batch_size: Examples of one batch; by default that of training.
+        num_eval_samples: Examples that are evaluated at most.
+        eval_frequency: Steps between the evaluations of a component, where they differ from ``training.eval_steps``.
+    """
+
+    metrics: list[str] = field(default_factory=list)
+    performance_metrics: list[str] = field(default_factory=list)
+    robustness_metrics: list[str] = field(default_factory=list)
+    slices: Free = field(default_factory=dict)
+    telemetry: Free = field(default_factory=dict)
+    test_split: str = "test"
+    eval_batch_size: Positive | None = None
+    num_eval_samples: Positive | None = None
+    eval_frequency: Positive | None = None
+    track_latency: bool = False
+    track_memory: bool = False
+    params: Free = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardwareConfig:
+    """What it runs on.
+
+    Attributes:
+        device: ``auto`` takes the best there is.
+        mixed_precision: ``fp16`` or ``bf16``; true takes the one that the device is good at.
+        local_rank: Rank on this machine in a distributed run, -1 outside of one.
+        min_gpu_memory_gb: GPU memory without which a run does not begin, in GB.
+        preferred_gpu: Part of the name of the device to choose where there are several kinds.
+        cuda_version: A version specifier such as ``>=11.0``.
+    """
+
+    device: str | None = "auto"
+    gpu_ids: list[Count] | None = None
+    mixed_precision: bool | Literal["no", "fp16", "bf16"] = "no"
+    gradient_checkpointing: bool = False
+    compile_model: bool = False
+    cpu_offload: bool = False
+    distributed: bool = False
+    local_rank: Annotated[int, Range(low=-1)] = -1
+    min_gpu_memory_gb: PositiveFloat | None = None
+    preferred_gpu: str | None = None
+    cuda_version: str | None = None
+    params: Free = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggingConfig:
+    """What a run reports, and where.
+
+    Attributes:
+        log_file: File of the log; by default one in ``output.output_dir``.
+        log_dir: Folder for what is logged besides.
+        log_frequency: Steps between values of `metrics_to_log`.
+    """
+
+    level: Level = "INFO"
+    log_file: str | None = None
+    log_dir: str | None = None
+    console_output: bool = True
+    log_frequency: Positive = 10
+    metrics_to_log: list[str] = field(default_factory=list)
+    export_formats: list[Literal["jsonl", "csv"]] = field(default_factory=list)
+    tensorboard_enabled: bool = False
+    wandb_enabled: bool = False
+    wandb_project: str | None = None
+    wandb_entity: str | None = None
+    wandb_name: str | None = None
+    wandb_tags: list[str] = field(default_factory=list)
+    wandb_config: Free = field(default_factory=dict)
+    mlflow_enabled: bool = False
+    mlflow_tracking_uri: str | None = None
+    mlflow_experiment_name: str | None = None
+    params: Free = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputConfig:
+    """What a run leaves behind.
+
+    Attributes:
+        output_dir: Folder of checkpoints and results.
+        save_total_limit: Checkpoints that are kept, the newest first; None for all.
+        metric_for_best_model: The metric by which the best checkpoint is chosen.
+    """
+
+    output_dir: str | None = None
+    save_total_limit: Positive | None = None
+    load_best_model_at_end: bool = False
+    metric_for_best_model: str | None = None
+    greater_is_better: bool = False
+    params: Free = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SafetyConfig:
+    """Checks before and during a run; the safety component has its settings in sections of its own.
+
+    Attributes:
+        early_stopping_patience: Checks without improvement after which a run is stopped.
+        forbidden_sites: Parts of the model that no adapter may change.
+        verify_cache_safety: Whether adapters at sites that would make a key-value cache stale are refused.
+        max_param_increase_pct: Parameters that adapters may add, in percent of the base model.
+        abort_on_breach: Whether a failed check ends the run.
+    """
+
+    enable_overflow_detection: bool = False
+    enable_gradient_monitoring: bool = False
+    max_consecutive_failures: Positive | None = None
+    early_stopping_patience: Positive | None = None
+    early_stopping_min_delta: NonNegative = 0.0
+    verify_cache_safety: bool = False
+    forbidden_sites: list[str] = field(default_factory=list)
+    validate_attachment_points: bool = False
+    validate_rank_schedule: bool = False
+    validate_param_budget: bool = False
+    max_param_increase_pct: NonNegative | None = None
+    abort_on_breach: bool = False
+    params: Free = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetConfig:
+    """What a variant may cost, against its baseline.
+
+    Attributes:
+        baseline_flops: Floating-point operations of one forward pass.
+        baseline_memory_mb: Peak memory of the baseline, in MB.
+        parameter_tolerance: Share by which the parameters may differ; 0.05 is five percent.
+        memory_tolerance: The same for memory.
+        flops_tolerance: The same for floating-point operations.
+    """
+
+    baseline_params: Positive | None = None
+    baseline_flops: Positive | None = None
+    baseline_memory_mb: PositiveFloat | None = None
+    parameter_tolerance: NonNegative | None = None
+    memory_tolerance: NonNegative | None = None
+    flops_tolerance: NonNegative | None = None
+    enforce_constraints: bool = False
+    abort_on_violation: bool = False
+    params: Free = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentConfig:
+    """One experiment.
+
+    Attributes:
+        name: By default the name of its file.
+        experiment_type: Which component runs it.
+        variant_id: Which variant of the component.
+        quality_gates: What a run must reach, by name; the component that runs it knows the names.
+        metadata: Anything that people want to write down.
+        components: Sections that components declare, by name.
+        findings: What a person should look at; no part of the experiment.
+    """
+
+    name: str | None = None
+    version: str | None = None
+    description: str | None = None
+    experiment_type: str = "training"
+    variant_id: str | None = None
+    tags: list[str] = field(default_factory=list)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
+    logging: LoggingConfig = field(default_factory=LoggingConfig)
+    output: OutputConfig = field(default_factory=OutputConfig)
+    safety: SafetyConfig = field(default_factory=SafetyConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    quality_gates: Free = field(default_factory=dict)
+    metadata: Free = field(default_factory=dict)
+    components: dict[str, Free] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = field(default=(), compare=False, repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the whole experiment, defaults included, in the form of a file; it loads to an equal one."""
+        data = dataclasses.asdict(dataclasses.replace(self, findings=()))
+        del data["findings"]
+        components: dict[str, Any] = data.pop("components")
+        return data | components
