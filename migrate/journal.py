@@ -54,6 +54,7 @@ class RunInfo:
         summary: What it gave to `Run.finish`.
         undone: When it was undone, seconds since the epoch; 0 when it was not.
         kept: Files that its undoing left alone, and why.
+        lost: Files that it changed and whose originals cannot be read any more.
     """
 
     id: str
@@ -64,6 +65,7 @@ class RunInfo:
     summary: Mapping[str, Any]
     undone: float
     kept: tuple[Outcome, ...]
+    lost: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +112,10 @@ class Run:
             summary: What to remember of it, as JSON can hold it.
         """
         with _closing(self.folder):
-            if read_packs(self.folder):
-                _write(self.folder / "done.json", {"finished": time.time(), "summary": dict(summary)})
+            files = sorted(by_path(read_packs(self.folder)))
+            if files:
+                done = {"finished": time.time(), "files": files, "summary": dict(summary)}
+                _write(self.folder / "done.json", done)
             else:
                 _remove(self.folder)
         self.close()
@@ -209,7 +213,8 @@ class Journal:
         (folder / _UNDOING).touch()
         outcomes = restore([item for item in items if not item.problem])
         restored = tuple(o.path for o in outcomes if o.error is None)
-        failed = tuple(o for o in outcomes if o.error is not None)
+        lost = tuple(Outcome(path, "its original in the journal is damaged") for path in info.lost)
+        failed = (*(o for o in outcomes if o.error is not None), *lost)
         if not failed:
             _write(folder / "undone.json", {"undone": time.time(), "kept": kept})
         (folder / _UNDOING).unlink()
@@ -232,6 +237,8 @@ class Journal:
         )
 
     def _lock(self, command: Sequence[str]) -> Lock:
+        if self.folder.is_symlink():
+            raise JournalError(f"{self.folder} is a link: the journal is written inside the project only")
         self._runs.mkdir(parents=True, exist_ok=True)
         ignore = self.folder / ".gitignore"
         if not ignore.exists() or not ignore.stat().st_size:
@@ -292,15 +299,17 @@ def _info(folder: Path, busy: bool) -> RunInfo:
     start = _read(folder / _START) or {"command": ["(unknown)"], "started": folder.stat().st_mtime}
     done, undone = _read(folder / "done.json"), _read(folder / "undone.json")
     unfinished: Literal["running", "interrupted"] = "running" if busy and (folder / OPEN).exists() else "interrupted"
+    files = tuple(sorted(by_path(read_packs(folder))))
     return RunInfo(
         id=folder.name,
         command=tuple(start["command"]),
         started=start["started"],
         state="undone" if undone else "finished" if done else unfinished,
-        files=tuple(sorted(by_path(read_packs(folder)))),
+        files=files,
         summary=done["summary"] if done else {},
         undone=undone["undone"] if undone else 0.0,
         kept=tuple(Outcome(*pair) for pair in undone["kept"]) if undone else (),
+        lost=tuple(sorted({*done.get("files", ())} - {*files})) if done else (),
     )
 
 

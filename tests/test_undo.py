@@ -184,3 +184,18 @@ def test_errors_are_for_the_program_to_show(project: Path, tmp_path_factory: pyt
     os.chdir(tmp_path_factory.mktemp("elsewhere"))
     with pytest.raises(JournalError, match="no journal in"):
         call()
+
+
+def test_undo_names_the_file_whose_original_is_damaged(project: Path) -> None:
+    (pack,) = (project / ".bem-migrate/runs").rglob("*.pack")
+    pack.write_bytes(pack.read_bytes()[:-2])
+    result = call()
+    assert result.exit_code == 2
+    assert "src/b.py: its original in the journal is damaged" in result.stderr
+    assert contents(project) == [b"old", b"new"]
+
+
+def test_a_journal_that_is_a_link_is_not_written(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    (tmp_path / ".bem-migrate").symlink_to(tmp_path_factory.mktemp("outside"))
+    with pytest.raises(JournalError, match="is a link"):
+        Journal(tmp_path).start(["bem-migrate"])

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from migrate.moves import Moves
 
 _STDIN = "-"
+_STDIN_NAME = "stdin.py"
 
 
 class KindList(click.ParamType[tuple[str, ...]]):
@@ -71,7 +72,7 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--ignore", multiple=True, metavar="CODE", help="Do not report these findings; may be repeated.")
 @click.option("--logger-names", is_flag=True, help="Rewrite the names given to logging.getLogger, too.")
 @click.option("--format", "form", type=click.Choice(["text", "json", "sarif", "github"]), default="text")
-@click.option("--stdin-filename", default="stdin.py", show_default=True, help="What '-' is to be treated as.")
+@click.option("--stdin-filename", help="What '-' is to be treated as; stdin.py by default.")
 def imports(
     paths: tuple[str, ...],
     mapping: Path | None,
@@ -86,7 +87,7 @@ def imports(
     ignore: tuple[str, ...],
     logger_names: bool,
     form: str,
-    stdin_filename: str,
+    stdin_filename: str | None,
 ) -> None:
     """Rewrite every reference to a moved module or name under PATH.
 
@@ -96,8 +97,10 @@ def imports(
     from migrate.imports.run import Options, run
 
     stdin = paths == (_STDIN,)
-    root = sources.project_root([str(Path(stdin_filename).parent)] if stdin else paths)
+    _require_sense(paths, mode, form, stdin_filename, kinds)
+    root = sources.project_root([str(Path(stdin_filename or _STDIN_NAME).parent)] if stdin else paths)
     own = settings.load_settings(root, KINDS)
+    _require_one_project(paths, root)
     options = Options(
         paths=paths,
         root=root,
@@ -112,13 +115,33 @@ def imports(
     )
     moves = _moves(mapping or own.mapping)
     if stdin:
-        _filter_stdin(options, moves, stdin_filename)
-    if _STDIN in paths:
-        raise BemError("'-' stands alone: standard input cannot be combined with other paths")
+        _filter_stdin(options, moves, stdin_filename or _STDIN_NAME)
     with _Progress(not quiet and form == "text") as progress:
         report = run(options, moves, progress.update)
     _render(report, form, quiet, everything)
     raise click.exceptions.Exit(report.exit_code)
+
+
+def _require_sense(
+    paths: tuple[str, ...], mode: str | None, form: str, stdin_filename: str | None, kinds: tuple[str, ...] | None
+) -> None:
+    """Refuse options that would have no effect together."""
+    if _STDIN in paths and len(paths) > 1:
+        raise click.UsageError("'-' stands alone: standard input cannot be combined with other paths")
+    if _STDIN in paths and (form != "text" or kinds):
+        raise click.UsageError("'-' is rewritten to standard output: --format and --kinds do not apply")
+    if _STDIN not in paths and stdin_filename is not None:
+        raise click.UsageError("--stdin-filename only applies to '-'")
+    if mode == "diff" and form != "text":
+        raise click.UsageError("--diff prints a patch: --format does not apply")
+
+
+def _require_one_project(paths: tuple[str, ...], root: Path) -> None:
+    """Refuse paths in several projects when one of them has settings, which would not be read."""
+    for path in paths:
+        own = sources.project_root([path])
+        if own != root and settings.load_settings(own, KINDS) != settings.Settings():
+            raise BemError(f"{own} has its own [tool.bem-migrate] settings: run once for each project")
 
 
 def _codes(codes: tuple[str, ...]) -> list[str]:
@@ -140,22 +163,31 @@ def _moves(mapping: Path | None) -> Moves:
 
 def _filter_stdin(options: Options, moves: Moves, name: str) -> None:
     """Rewrite standard input to standard output, byte for byte where nothing changes."""
+    from migrate.diffs import unified
     from migrate.imports.run import rewrite_text
 
     data = sys.stdin.buffer.read()
-    decoded = sources.decode(data, python=name.endswith((".py", ".pyi")))
-    new, result = rewrite_text(decoded.text, name, options, moves)
+    try:
+        decoded = sources.decode(data, python=name.endswith((".py", ".pyi", ".pyw")))
+    except sources.DecodeError as error:
+        click.echo(f"{name}:1:1: BM108 cannot be decoded: {error}", err=True)
+        _put(data if options.mode == "write" else b"")
+        raise click.exceptions.Exit(1) from None
+    text, result = rewrite_text(decoded.text, name, options, moves)
     for finding in result.findings:
         click.echo(f"{finding.path}:{finding.line}:{finding.column}: {finding.code} {finding.message}", err=True)
-    if options.mode == "diff":
-        from migrate.imports.worker import unified_diff
-
-        click.echo(unified_diff(name, decoded.text, new), nl=False)
-    elif options.mode == "write":
-        sys.stdout.buffer.write(sources.encode(new, decoded) if result.references else data)
-        sys.stdout.buffer.flush()
+    new = sources.encode(text, decoded) if result.references else data
+    if options.mode != "check":
+        _put(unified(name, data, new) if options.mode == "diff" else new)
     left = bool(result.references) and options.mode != "write"
     raise click.exceptions.Exit(int(left or bool(result.findings)))
+
+
+def _put(data: bytes) -> None:
+    """Write bytes to standard output as they are, in order with what was printed before."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
 
 
 class _Progress:
@@ -205,7 +237,7 @@ def _render(report: Report, form: str, quiet: bool, everything: bool) -> None:
         return
     if report.mode == "diff":
         for result in report.results:
-            click.echo(result.diff, nl=False)
+            _put(result.diff)
     if not quiet:
         view.show(report, _console(stderr=report.mode == "diff"), everything)
 

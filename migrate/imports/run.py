@@ -69,6 +69,7 @@ class Report:
         skipped: Files and folders left out: path and reason.
         errors: Files that could not be handled: path and reason.
         run: Identifier for ``bem-migrate undo``; empty when nothing was written.
+        root: The project, when `undo` doesn't find it from the working directory by itself.
         seconds: Wall-clock time.
     """
 
@@ -80,6 +81,7 @@ class Report:
     skipped: list[tuple[str, str]] = field(default_factory=list)
     errors: list[tuple[str, str]] = field(default_factory=list)
     run: str = ""
+    root: str = ""
     seconds: float = 0.0
 
     @property
@@ -158,7 +160,8 @@ def run(options: Options, moves: Moves, progress: Progress = lambda done, total:
     candidates = _candidates(options, files, Candidates(moves.with_kinds(is_module(tree)), tree), report)
     moves = _settled(moves, tree, candidates)
     report.candidates = len(candidates)
-    job = Job(moves, tree, options.mode, options.ignore, options.logger_names, options.prefilter)
+    base = os.getcwd() if all(_inside(path, os.getcwd()) for path in options.paths) else str(options.root)
+    job = Job(moves, tree, options.mode, options.ignore, options.logger_names, options.prefilter, base=base)
     if candidates:
         _handle(options, job, candidates, report, progress)
     report.results.sort(key=lambda result: result.path)
@@ -177,6 +180,10 @@ def _settled(moves: Moves, tree: Tree, files: Iterable[sources.SourceFile]) -> M
     imported = imported_modules(files)
     names = {old for old in doubtful if old not in imported and old.rpartition(".")[0] in imported}
     return moves.with_kinds(is_module(tree, imported), names)
+
+
+def _inside(path: str, folder: str) -> bool:
+    return os.path.commonpath([os.path.abspath(path), folder]) == folder
 
 
 def _is_list_of_moves(path: str, moves: Moves) -> bool:
@@ -219,6 +226,7 @@ def _handle(
         writing = Job(**{**vars(job), "writer": active.writer(options.paths)})
         report.results += pool.run(writing, candidates, jobs, done)
         report.run = active.id if report.changed else ""
+        report.root = "" if _inside(".", str(options.root)) else str(options.root)
         active.finish({"changed": len(report.changed), "findings": len(report.findings)})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 SHOWN = 15
+_LABEL = len("references")
 REWRITE = "BM100"
 
 
@@ -99,6 +101,8 @@ def _property(text: str) -> str:
 
 def show(report: Report, console: Console, everything: bool = False) -> None:
     """Print what changed and what a person must look at, on one screen unless ``everything`` is asked for."""
+    from rich.markup import escape
+
     if report.mode == "check":
         for path, line, text in _cut(list(_to_rewrite(report)), everything):
             console.print(f"{path}:{line}: {text}", highlight=False)
@@ -113,6 +117,9 @@ def show(report: Report, console: Console, everything: bool = False) -> None:
     if hidden > 0 and not everything:
         console.print(f"... and {hidden} more findings: --all shows them, --format json has them", highlight=False)
     console.print(_summary(report))
+    if report.run:  # not in the table, which would break a long command over lines
+        where = f" --root {shlex.quote(report.root)}" if report.root else ""
+        console.print(f"[bold]{'undo':<{_LABEL + 2}}[/]bem-migrate undo {escape(report.run + where)}", soft_wrap=True)
 
 
 def _cut(items: list[_T], everything: bool) -> list[_T]:
@@ -123,7 +130,7 @@ def _summary(report: Report) -> Any:
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold", no_wrap=True)
+    table.add_column(style="bold", no_wrap=True, min_width=_LABEL)
     table.add_column(overflow="fold")
     verb = "changed" if report.mode == "write" else "to change"
     table.add_row("moves", report.mapping)
@@ -140,6 +147,4 @@ def _summary(report: Report) -> Any:
     if report.errors:
         table.add_row("errors", f"{len(report.errors)} files could not be handled")
     table.add_row("time", f"{report.seconds:.2f} s")
-    if report.run:
-        table.add_row("undo", f"bem-migrate undo {report.run}")
     return table

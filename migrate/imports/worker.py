@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from migrate.diffs import unified
 from migrate.edits import Edit, apply
 from migrate.imports.context import Context
 from migrate.imports.ignores import wanted
@@ -42,7 +42,7 @@ class FileResult:
     references: dict[str, int] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     line: int = 0
-    diff: str = ""
+    diff: bytes = b""
     error: str = ""
 
 
@@ -58,6 +58,7 @@ class Job:
         logger_names: Whether names of loggers follow the moves.
         prefilter: Whether files may be dropped by their bytes.
         writer: Journal and replacement; None unless files are written.
+        base: Folder in which the patches of ``diff`` are to be applied.
     """
 
     moves: Moves
@@ -67,6 +68,7 @@ class Job:
     logger_names: bool = False
     prefilter: bool = True
     writer: Writer | None = None
+    base: str = "."
 
 
 def read(path: str) -> bytes:
@@ -163,7 +165,7 @@ def _one(job: Job, path: str, kind: str) -> tuple[FileResult, Change | None]:
     result.references = dict(Counter(edit.kind for edit in edits))
     result.line = decoded.text.count("\n", 0, min(edits).start) + 1
     if job.mode == "diff":
-        result.diff = unified_diff(path, decoded.text, new)
+        result.diff = unified(os.path.relpath(path, job.base), data, changed)
     return result, Change(path, data, changed)
 
 
@@ -175,17 +177,6 @@ def _text(job: Job, path: str, kind: str, text: str, result: FileResult) -> tupl
     plan = rewriter(kind)(text, ctx)
     result.findings = sorted(set(wanted(plan.findings, text, job.ignored)))
     return (apply(text, plan.edits), plan.edits) if plan.edits else (text, [])
-
-
-def unified_diff(path: str, old: str, new: str) -> str:
-    """Return the difference as ``patch`` reads it; lines keep their own ends."""
-    lines = difflib.unified_diff(_lines(old), _lines(new), f"a/{path}", f"b/{path}")
-    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
-
-
-def _lines(text: str) -> list[str]:
-    lines = text.split("\n")
-    return [*(f"{line}\n" for line in lines[:-1]), *([lines[-1]] if lines[-1] else [])]
 
 
 def summed(results: Iterable[FileResult]) -> Counter[str]:

@@ -95,6 +95,27 @@ def test_standard_input(project: Path, run_cli: Cli, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout.decode()) == (0, AFTER)
 
 
+def test_undecodable_standard_input_comes_back_as_it_is(project: Path) -> None:
+    command = [sys.executable, "-m", "migrate.cli", "imports", "-"]
+    done = subprocess.run(command, cwd=project, input=b"import old  # \xff\n", capture_output=True)
+    assert (done.returncode, done.stdout) == (1, b"import old  # \xff\n")
+    assert b"BM108" in done.stderr
+
+
+def test_settings_of_another_project_are_not_passed_over(project: Path, run_cli: Cli) -> None:
+    (project.parent / "elsewhere").mkdir(exist_ok=True)
+    done = run_cli("imports", "src", "../elsewhere", cwd=project)
+    assert done.returncode == 2
+    assert "run once for each project" in done.stderr
+
+
+def test_undo_command_names_the_project_when_run_from_outside(project: Path, run_cli: Cli, tmp_path: Path) -> None:
+    done = run_cli("imports", str(project / "src"), cwd=tmp_path.parent)
+    command = next(line for line in done.stdout.splitlines() if line.startswith("undo")).split("bem-migrate ")[1]
+    assert run_cli(*command.split(), cwd=tmp_path.parent).returncode == 0
+    assert main(project).read_text() == BEFORE
+
+
 def test_json_has_everything(project: Path, run_cli: Cli) -> None:
     (project / "src/app/late.py").write_text("import importlib\nimportlib.import_module(f'old.{name}')\n")
     report = json.loads(run_cli("imports", "src", "--check", "--format", "json").stdout)
@@ -144,6 +165,9 @@ def test_no_color_by_default_in_a_pipe(project: Path, run_cli: Cli) -> None:
         pytest.param(["imports", "src", "--ignore", "BM1O2"], "BM1O2", id="unknown code"),
         pytest.param(["imports", "src", "--mapping", "none.yaml"], "none.yaml", id="missing list"),
         pytest.param(["imports", "src", "-"], "stands alone", id="stdin among paths"),
+        pytest.param(["imports", "src", "--diff", "--format", "json"], "--format does not apply", id="patch as JSON"),
+        pytest.param(["imports", "-", "--format", "json"], "do not apply", id="stdin as JSON"),
+        pytest.param(["imports", "src", "--stdin-filename", "x.md"], "only applies to '-'", id="name without stdin"),
     ],
 )
 def test_bad_input_is_one_clear_error(project: Path, run_cli: Cli, arguments: list[str], error: str) -> None:
