@@ -251,6 +251,21 @@ class Moves:
                 continue
             yield found.start(), found.end(), name
 
+    def under(self, prefixes: Mapping[str, Container[str]]) -> Moves:
+        """Return the list with each entry spelled through other import roots, too, where no entry says otherwise.
+
+        Args:
+            prefixes: For each outer root a prefix, ``src`` for ``src.pkg``, and the top-level packages that have it.
+        """
+        entries = dict(self.entries)
+        for prefix, packages in prefixes.items():
+            for old, move in self.entries.items():
+                if old.partition(".")[0] in packages and self.resolve(f"{prefix}.{old}") is None:
+                    along = move.module.partition(".")[0] in packages
+                    module = f"{prefix}.{move.module}" if along else move.module
+                    entries[f"{prefix}.{old}"] = replace(move, old=f"{prefix}.{old}", module=module)
+        return Moves(entries, self.source)
+
     def with_kinds(self, is_module: Callable[[str], bool | None], names: Container[str] = ()) -> Moves:
         """Return the list with every ``auto`` entry settled.
 

@@ -223,7 +223,10 @@ class _Progress:
 def _console(stderr: bool = False) -> Console:
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False)
+    console = Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False)
+    if not console.is_terminal:
+        console.width = 1000  # a pipe or a file has no width, and nothing should be cut for it
+    return console
 
 
 def _render(report: Report, form: str, quiet: bool, everything: bool) -> None:
@@ -271,7 +274,7 @@ def doctor(
     listing = sources.find(paths, ("py",), include or own.include, (*own.exclude, *exclude), root, kind_of)
     options = Options(paths=paths, root=root, kinds=("py",), source_roots=roots)
     tree = index_of(options, listing.files)
-    moves = _moves(mapping or own.mapping).with_kinds(is_module(tree))
+    moves = _moves(mapping or own.mapping).under(tree.prefixes).with_kinds(is_module(tree))
     report = examination.run_doctor([file.path for file in listing.files], roots, moves, root)
     for path, reason in listing.errors:
         click.echo(f"error: {path}: {reason}", err=True)

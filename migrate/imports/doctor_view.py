@@ -77,7 +77,7 @@ def _missing(report: DoctorReport, limit: int | None) -> Table:
     missing = report.missing()
     table = _table(_title("Missing modules and packages", len(missing), limit), "name", "imports", "first", right=1)
     for name, count, item in missing[:limit]:
-        table.add_row(Text(name), f"{count:,}", Text(_short(f"{item.path}:{item.line}")))
+        table.add_row(Text(name), f"{count:,}", Text(_short(f"{item.path}:{item.line}", limit)))
     return table
 
 
@@ -85,19 +85,19 @@ def _imports(report: DoctorReport, limit: int | None) -> Table:
     title = _title("Unresolved imports", len(report.unresolved), limit)
     table = _table(title, "where", "import", "reason", "after the moves")
     for column in table.columns:
-        column.no_wrap, column.overflow, column.max_width = True, "ellipsis", 36
+        column.no_wrap, column.overflow, column.max_width = True, "ellipsis", limit and 36
     table.columns[1].min_width = 24
     for item in report.unresolved[:limit]:
         table.add_row(
-            Text(_short(f"{item.path}:{item.line}")), Text(item.spelling.split()[1]), _reason(item), _after(item)
+            Text(_short(f"{item.path}:{item.line}", limit)), Text(item.spelling.split()[1]), _reason(item), _after(item)
         )
     return table
 
 
-def _short(place: str) -> str:
+def _short(place: str, limit: int | None) -> str:
     """Keep the end of a path, which tells more."""
     parts = place.split("/")
-    return place if len(place) <= _PATH_CHARS or len(parts) <= 3 else "/".join(["…", *parts[-2:]])
+    return place if limit is None or len(place) <= _PATH_CHARS or len(parts) <= 3 else "/".join(["…", *parts[-2:]])
 
 
 def _reason(item: Unresolved) -> Text:

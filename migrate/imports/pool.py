@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 
 from migrate.imports.worker import FileResult, Job, handle
@@ -62,13 +63,17 @@ def _in_processes(job: Job, pending: list[Batch], jobs: int, done: Callable[[int
     gc.freeze()
     with ProcessPoolExecutor(jobs, context, _start, (job if method is None else None,)) as pool:
         futures = {pool.submit(_handle, batch): batch for batch in pending}
-        for future in as_completed(futures):
-            try:
-                yield from future.result()
-            except BrokenProcessPool:
-                lost.append(futures[future])
-                continue
-            done(len(futures[future]))
+        try:
+            for future in as_completed(futures):
+                try:
+                    yield from future.result()
+                except BrokenProcessPool:
+                    lost.append(futures[future])
+                    continue
+                done(len(futures[future]))
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)  # what is in hand is finished, nothing else is begun
+            raise
     for batch in lost:
         for file in batch:
             yield _alone(job, file)
@@ -79,6 +84,7 @@ def _start(job: Job | None) -> None:
     """Prepare a worker: garbage collection finds nothing in trees that are freed by reference counts."""
     global _job
     _job = job or _job
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     gc.disable()
 
 

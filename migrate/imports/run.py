@@ -157,6 +157,7 @@ def run(options: Options, moves: Moves, progress: Progress = lambda done, total:
     files = [file for file in listing.files if not _is_list_of_moves(file.path, moves)]
     report = Report(options.mode, moves.source, len(files), skipped=listing.skipped, errors=listing.errors)
     tree = index_of(options, files)
+    moves = moves.under(tree.prefixes)
     candidates = _candidates(options, files, Candidates(moves.with_kinds(is_module(tree)), tree), report)
     moves = _settled(moves, tree, candidates)
     report.candidates = len(candidates)
@@ -224,7 +225,11 @@ def _handle(
     journal = Journal(options.root)
     with journal.start(["bem-migrate", *sys.argv[1:]]) as active:
         writing = Job(**{**vars(job), "writer": active.writer(options.paths)})
-        report.results += pool.run(writing, candidates, jobs, done)
+        try:
+            report.results += pool.run(writing, candidates, jobs, done)
+        except KeyboardInterrupt:
+            undo = f"`bem-migrate undo {active.id}` puts back what was changed"
+            raise KeyboardInterrupt(undo) from None
         report.run = active.id if report.changed else ""
         report.root = "" if _inside(".", str(options.root)) else str(options.root)
         active.finish({"changed": len(report.changed), "findings": len(report.findings)})
@@ -240,5 +245,6 @@ def rewrite_text(text: str, path: str, options: Options, moves: Moves) -> tuple[
     if kind is None:
         raise BemError(f"{path}: no kind of file is known by that name; expected one such as stdin.py or stdin.md")
     tree = index_of(options, [sources.SourceFile(path, kind, 0)])
+    moves = moves.under(tree.prefixes)
     job = Job(moves.with_kinds(is_module(tree)), tree, options.mode, options.ignore, options.logger_names)
     return rewrite_in_memory(job, path, kind, text)

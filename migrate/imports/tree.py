@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from migrate.imports.exports import UNREADABLE, Bindings, bindings, parse
@@ -92,6 +93,18 @@ class Tree:
     def __reduce__(self) -> tuple[type[Tree], tuple[tuple[str, ...]]]:
         """Pickle the roots and none of what was looked up."""
         return Tree, (self.roots,)
+
+    @cached_property
+    def prefixes(self) -> dict[str, frozenset[str]]:
+        """The dotted prefix that each root has under a root around it, and its top-level packages."""
+        found: dict[str, frozenset[str]] = {}
+        for inner in self.roots:
+            for outer in self.roots:
+                parts = os.path.relpath(inner, outer).split(os.sep)
+                if inner != outer and all(part.isidentifier() for part in parts):
+                    entries = self._entries(inner)
+                    found[".".join(parts)] = frozenset(entries.modules) | entries.folders
+        return found
 
     def modules(self, path: str) -> tuple[str, ...]:
         """Return the dotted names of a file, one for each root that contains it, in the order of the roots.

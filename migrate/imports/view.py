@@ -104,8 +104,11 @@ def show(report: Report, console: Console, everything: bool = False) -> None:
     from rich.markup import escape
 
     if report.mode == "check":
-        for path, line, text in _cut(list(_to_rewrite(report)), everything):
-            console.print(f"{path}:{line}: {text}", highlight=False)
+        rewrites = list(_to_rewrite(report))
+        for path, line, text in _cut(rewrites, everything):
+            console.print(f"{path}:{line}: {text}", highlight=False, markup=False)
+        if len(rewrites) > SHOWN and not everything:
+            console.print(f"... and {len(rewrites) - SHOWN} more files: --all shows them", highlight=False)
     findings = report.findings
     for finding in _cut(findings, everything):
         console.print(f"{finding.path}:{finding.line}:{finding.column}: ", end="", highlight=False, style="dim")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -354,6 +356,24 @@ def test_processes_give_what_one_gives(project: Path, run_cli: Cli) -> None:
     assert run_cli("imports", "src", "--check").returncode == 0
 
 
+def test_an_interrupt_stops_the_run_and_tells_how_to_go_back(project: Path, run_cli: Cli) -> None:
+    before = BEFORE + "# filler\n" * 4000
+    for number in range(1500):
+        (project / "src" / "app" / f"m{number}.py").write_text(before)
+    command = [sys.executable, "-m", "migrate.cli", "imports", "src", "--jobs", "2"]
+    running = subprocess.Popen(command, cwd=project, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while not any((project / ".bem-migrate" / "runs").glob("*/*.pack")) and running.poll() is None:
+        time.sleep(0.01)
+    os.killpg(running.pid, signal.SIGINT)
+    _, message = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "bem-migrate undo" in message
+    texts = [path.read_text() for path in (project / "src" / "app").glob("m[0-9]*.py")]
+    assert set(texts) == {before, before.replace("old", "new")}
+    assert run_cli("undo").returncode == 0
+    assert {path.read_text() for path in (project / "src" / "app").glob("m[0-9]*.py")} == {before}
+
+
 def test_ignored_files_and_environments_are_skipped(project: Path, run_cli: Cli) -> None:
     (project / ".gitignore").write_text("generated/\n")
     for folder in ("generated", ".hidden", "venv"):
@@ -383,6 +403,17 @@ def test_file_still_to_be_moved_is_no_missing_target(project: Path, run_cli: Cli
     (project / "src" / "old" / "mod.py").write_text("def f(): ...\n")
     main(project).write_text("from old.mod import f\n")
     assert run_cli("imports", "src/app").returncode == 0
+
+
+def test_absolute_imports_through_another_root_follow(project: Path, run_cli: Cli) -> None:
+    for name in ("src/lib/__init__.py", "src/lib/old.py", "tests/__init__.py"):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text("")
+    (project / "moves.yaml").write_text("lib.old: lib.new\nlib.gone: elsewhere.gone\n")
+    test = project / "tests" / "test_lib.py"
+    test.write_text("from src.lib.old import x\nimport src.lib.gone\nfrom lib.old import y\n")
+    run_cli("imports", ".")
+    assert test.read_text() == "from src.lib.new import x\nimport elsewhere.gone\nfrom lib.new import y\n"
 
 
 def test_relative_import_of_a_file_moved_on_disk_before_the_run(project: Path, run_cli: Cli) -> None:

@@ -59,14 +59,24 @@ def anchor(node: ast.ImportFrom, ctx: Context) -> Anchor | Problem | None:
     names = [alias.name for alias in node.names]
     moved = [r for r in readings if not r.stays or any(ctx.moves.resolve(f"{r.base}.{name}") for name in names)]
     pool = moved or readings
-    meanings = {tuple(new_name(ctx, f"{r.base}.{name}") for name in names) for r in pool}
+    meanings = {tuple(_whatever_root(ctx, f"{r.base}.{name}") for name in names) for r in pool}
     if moved and len(meanings) > 1 and ctx.tree is not None:
         pool = [r for r in pool if ctx.tree.find(r.base)] or pool
-        meanings = {tuple(new_name(ctx, f"{r.base}.{name}") for name in names) for r in pool}
+        meanings = {tuple(_whatever_root(ctx, f"{r.base}.{name}") for name in names) for r in pool}
     if moved and len(meanings) > 1:
         bases = " or ".join(sorted({r.base for r in pool}))
         return Problem("BM109", f"relative import means {bases}", "name one root with --source-root")
     return min(pool, key=lambda r: not r.stays)
+
+
+def _whatever_root(ctx: Context, dotted: str) -> str:
+    """Return the new name of a name, the same for every root through which it can be spelled."""
+    new = new_name(ctx, dotted)
+    for prefix, packages in ctx.tree.prefixes.items() if ctx.tree else ():
+        rest = new.removeprefix(f"{prefix}.")
+        if rest != new and rest.partition(".")[0] in packages:
+            return rest
+    return new
 
 
 def _reading(node: ast.ImportFrom, ctx: Context, module: str) -> Anchor | None:
