@@ -77,10 +77,13 @@ class Program(click.Group):
         except BrokenPipeError:
             _discard_output()
             ctx.exit(BROKEN_PIPE)
-        except KeyboardInterrupt:
-            _fail(ctx, "interrupted", INTERRUPTED)
+        except KeyboardInterrupt as error:
+            _fail(ctx, ": ".join(["interrupted", *map(str, error.args)]), INTERRUPTED)
         except BemError as error:
             _fail(ctx, f"error: {error}", ERROR)
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            _fail(ctx, f"error: {where}{error.strerror or error}", ERROR)
         except Exception as error:  # noqa: BLE001 - the last boundary: no traceback reaches a user unasked
             text = " ".join(f"internal error: {type(error).__name__}: {error}".split())
             _fail(ctx, text if ctx.meta.get(_DEBUG) else f"{text}; run with --debug", ERROR)
