@@ -112,7 +112,9 @@ def run(*args: str, codes: set[int], limit: int = 0) -> str:
     print("\n$ " + shlex.join(["bem-migrate", *args]) + (f" | head -n {limit}" if limit else ""), flush=True)
     # Not on a terminal here, so the width is said.
     env = {**os.environ, "COLUMNS": "120"}
-    done = subprocess.run([PROGRAM, *args], cwd=DEMO, env=env, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+    done = subprocess.run(
+        [PROGRAM, *args], cwd=DEMO, env=env, stdout=subprocess.PIPE, text=True, errors="replace", encoding="utf-8"
+    )
     lines = done.stdout.splitlines()
     if lines:
         print("\n".join(lines[: limit or None]), flush=True)
