@@ -102,6 +102,7 @@ def _property(text: str) -> str:
 def show(report: Report, console: Console, everything: bool = False) -> None:
     """Print what changed and what a person must look at, on one screen unless ``everything`` is asked for."""
     from rich.markup import escape
+    from rich.text import Text
 
     if report.mode == "check":
         rewrites = list(_to_rewrite(report))
@@ -111,9 +112,8 @@ def show(report: Report, console: Console, everything: bool = False) -> None:
             console.print(f"... and {len(rewrites) - SHOWN} more files: --all shows them", highlight=False)
     findings = report.findings
     for finding in _cut(findings, everything):
-        console.print(f"{finding.path}:{finding.line}:{finding.column}: ", end="", highlight=False, style="dim")
-        console.print(f"{finding.code} ", end="", highlight=False, style="yellow")
-        console.print(f"{finding.message}", highlight=False, markup=False)
+        place = Text(f"{finding.path}:{finding.line}:{finding.column}: ", "dim")
+        console.print(place + Text(f"{finding.code} ", "yellow") + Text(finding.message))
         if finding.hint:
             console.print(f"    {finding.hint}", highlight=False, markup=False, style="dim")
     hidden = len(findings) - SHOWN
@@ -148,6 +148,6 @@ def _summary(report: Report) -> Any:
     if report.skipped:
         table.add_row("skipped", f"{len(report.skipped)}, such as {report.skipped[0][0]}: {report.skipped[0][1]}")
     if report.errors:
-        table.add_row("errors", f"{len(report.errors)} files could not be handled")
+        table.add_row("errors", f"files that could not be handled: {len(report.errors)}")
     table.add_row("time", f"{report.seconds:.2f} s")
     return table

@@ -609,6 +609,10 @@ def test_changed(before: str, after: str) -> None:
 
 
 UNCHANGED = rows("""
+## a message is no module
+run(["git", "commit", "-m", "bem.models"])
+
+
 ## names that only look alike
 import bem2
 from bembo import x
@@ -693,6 +697,11 @@ def test_unchanged(before: str, after: str) -> None:
         ),
         pytest.param('__import__(f"bem.{x}")\n', ["1:BM102"], id="f-string import"),
         pytest.param('import importlib\nimportlib.import_module("json")\n', [], id="literal import"),
+        pytest.param('__import__\nimportlib.import_module(".x", "bem")\n', [], id="relative name in a moved package"),
+        pytest.param(
+            'import importlib\nimportlib.import_module(".loops", "bem2")\n', ["2:BM102"], id="relative, moved"
+        ),
+        pytest.param('import importlib, bem\nimportlib.import_module(".x", __package__)\n', ["2:BM102"], id="relative"),
         pytest.param("import bem2.router.training as t\nuse(t)\n", ["2:BM103"], id="module passed on"),
         pytest.param("import bem\nuse(bem)\n", [], id="module passed on, all of it moved"),
         pytest.param("import bem2\nuse(bem2)\n", [], id="package passed on, deeper names moved"),

@@ -16,6 +16,7 @@ from migrate.imports.python.plan import Attribute, Planner
 from migrate.imports.python.scopes import Call, Scope, Text
 from migrate.imports.python.source import Source
 from migrate.imports.targets import in_text
+from migrate.imports.tree import absolute
 
 # Callable -> numbers and keywords of the arguments that name a module or an object by its dotted name.
 MODULE_ARGUMENTS: dict[str, tuple[int | str, ...]] = {
@@ -92,6 +93,7 @@ SETUP_MODULES = frozenset({"packages", "py_modules", "namespace_packages"})
 DYNAMIC_WORD = re.compile(rf"(?<!def )\b(?:{'|'.join(IMPORTERS)})\s*\(")
 COMMAND = re.compile(r"(?:^|\s)-[mc](?:\s|$)|\bimport\s")
 _LITERAL = re.compile(r"(?P<prefix>[rRuU]?)(?P<quote>\"\"\"|'''|\"|')", re.DOTALL)
+_PYTHON = re.compile(r"python|pypy|torchrun|accelerate|coverage|deepspeed|pdb|kernprof|mpiexec|mprof")
 _WORD = re.compile(r"\w+")
 _ENTRY = re.compile(r"=\s*(?P<name>[\w.]+:[\w.]+)")
 
@@ -255,7 +257,7 @@ class Strings:
         at = next((n for n, item in enumerate(parent.elts) if item is text.node), 0)
         before = parent.elts[at - 1] if at else None
         if isinstance(before, ast.Constant) and before.value in ("-m", "--module"):
-            return True
+            return _runs_python(parent.elts[: at - 1])
         holder = text.parents[-2]
         if isinstance(holder, ast.Assign) and _assigned(holder) == "pytest_plugins":
             return True
@@ -315,7 +317,7 @@ class Strings:
             return
         argument = node.args[0] if node.args else node.keywords[0].value
         if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
-            self._escaping(call, argument.value)
+            self._literal(call, argument.value)
             return
         known = next(_constant_parts(argument), "")
         about = f" that begins with {known!r}" if known else ""
@@ -325,6 +327,23 @@ class Strings:
             f"{callee} gets a computed name{about}",
             "check where the name comes from; old names in those places are not seen",
         )
+
+    def _literal(self, call: Call, name: str) -> None:
+        """Report what needs a look about an import of a module by its literal name."""
+        if not name.startswith("."):
+            self._escaping(call, name)
+            return
+        values = [*call.node.args[1:2], *(k.value for k in call.node.keywords if k.arg == "package")]
+        package = next((v.value for v in values if isinstance(v, ast.Constant) and isinstance(v.value, str)), "")
+        level = len(name) - len(name.lstrip("."))
+        full = absolute(level, name[level:], package, is_package=True) if package else None
+        target = self.ctx.moves.resolve(full) if full else None
+        moved = self.ctx.moves.resolve(package) if package else None
+        along = f"{moved.dotted if moved else package}.{name[level:]}"
+        if not package or (target is not None and target.dotted != along):
+            what = f"{full} moved" if target is not None else "the package of this relative name is computed"
+            hint = f"it is {target.dotted} now" if target is not None else "check what the package is"
+            self.planner.report(self.source.span(call.node)[0], "BM102", what, hint)
 
     def _escaping(self, call: Call, module: str) -> None:
         """Report a module imported by name whose attributes are used: names that moved out of it are not seen."""
@@ -346,6 +365,12 @@ def report_paths(planner: Planner, hits: Iterable[PathHit]) -> None:
     """Report the paths of moved modules."""
     for start, _, message, hint in hits:
         planner.report(start, "BM112", message, hint)
+
+
+def _runs_python(words: list[ast.expr]) -> bool:
+    """Whether the words before ``-m`` can be a Python program: ``git commit -m`` takes no module."""
+    literal = [word.value for word in words if isinstance(word, ast.Constant) and isinstance(word.value, str)]
+    return len(literal) < len(words) or not words or any(_PYTHON.search(word) for word in literal)
 
 
 def _position(call: ast.Call, node: ast.AST) -> int:
