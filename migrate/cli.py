@@ -108,6 +108,9 @@ def _fail(ctx: click.Context, message: str, code: int) -> None:
     commands=[
         LazyCommand("imports", "migrate.imports.command:imports", "Rewrite references to moved modules and names."),
         LazyCommand("doctor", "migrate.imports.command:doctor", "List imports that resolve to nothing."),
+        LazyCommand(
+            "configs", "migrate.configs.command:configs", "Move what configuration files share into templates."
+        ),
         LazyCommand("undo", "migrate.undo:undo", "Put back the files that a run has changed."),
     ],
     params=[_debug_option()],

@@ -18,7 +18,7 @@ from migrate.cli import LazyCommand, Program, main
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 HEAVY = {"torch", "numpy", "libcst", "rich", "yaml", "ruamel", "deepdiff", "ahocorasick_rs", "pathspec", "asyncio"}
-COMMANDS = ("imports", "doctor", "undo", "completion")
+COMMANDS = ("configs", "imports", "doctor", "undo", "completion")
 
 
 def loaded(args: list[str], **env: str) -> set[str]:

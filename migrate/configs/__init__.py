@@ -1,0 +1,1 @@
+"""Find what configurations share, and write it into templates."""

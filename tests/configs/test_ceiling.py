@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import pytest
+
+from benchmarks._configs_planted import hierarchy
+from migrate.configs.ceiling import Ceiling, ceiling
+from migrate.configs.figures import measure
+from migrate.configs.search import search
+
+
+@pytest.mark.parametrize(
+    ("documents", "expected"),
+    [
+        pytest.param({}, Ceiling(0.0, 0.0), id="nothing"),
+        pytest.param({"a": {}}, Ceiling(0.0, 0.0), id="an empty document"),
+        pytest.param({"a": {"x": 1}, "b": {"x": 2}}, Ceiling(0.0, 0.0), id="nothing shared"),
+        pytest.param({"a": {"x": 1}, "b": {"x": True}}, Ceiling(0.0, 0.0), id="types differ"),
+        pytest.param({"a": {"x": 1}, "b": {"x": 1}}, Ceiling(1.0, 0.5), id="one leaf, twice"),
+        pytest.param(
+            # 8 leaves: x three times and y twice are shared, so 5 can leave the files and 3 can go away.
+            {"a": {"x": 1, "y": [1]}, "b": {"x": 1, "y": [1], "z": 1}, "c": {"x": 1, "z": 2, "w": {}}},
+            Ceiling(5 / 8, 3 / 8),
+            id="worked out by hand",
+        ),
+    ],
+)
+def test_ceiling(documents: dict, expected: Ceiling) -> None:
+    assert ceiling(documents) == expected
+
+
+def test_no_plan_is_above_it() -> None:
+    documents = hierarchy(30, 2, 3).documents
+    bound = ceiling(documents)
+    found = measure(search(documents), documents)
+    assert 0.8 * bound.with_templates < found.with_templates < bound.with_templates
+    assert found.experiments_only < bound.experiments_only
