@@ -25,7 +25,7 @@ _SHOWN = 15  # file names in one list: the rest is a count, so that all stays on
 @click.option(
     "--root",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help=f"Project root, the folder with {FOLDER}.  [default: the nearest one from here upwards]",
+    help=f"Folder with {FOLDER}.  [default: the nearest one from here upwards, or the only one just below]",
 )
 @click.option("--quiet", "-q", is_flag=True, help="Print problems only.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
@@ -54,8 +54,14 @@ def undo(
 
 
 def _nearest_root(start: Path) -> Path:
-    """Return the nearest folder upwards that has a journal; without one ``start``, for the error to name."""
-    return next((folder for folder in (start, *start.parents) if (folder / FOLDER).is_dir()), start)
+    """Return the nearest folder upwards that has a journal, or the only one just below ``start``.
+
+    A run on a folder that belongs to no project keeps its journal in that folder. Without any journal ``start`` is
+    returned, for the error to name.
+    """
+    above = (folder for folder in (start, *start.parents) if (folder / FOLDER).is_dir())
+    below = [path.parent for path in start.glob(f"*/{FOLDER}") if path.is_dir()]
+    return next(above, below[0] if len(below) == 1 else start)
 
 
 def _show_result(report: UndoReport) -> None:

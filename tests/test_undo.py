@@ -199,3 +199,11 @@ def test_a_journal_that_is_a_link_is_not_written(tmp_path: Path, tmp_path_factor
     (tmp_path / ".bem-migrate").symlink_to(tmp_path_factory.mktemp("outside"))
     with pytest.raises(JournalError, match="is a link"):
         Journal(tmp_path).start(["bem-migrate"])
+
+
+def test_undo_finds_the_only_journal_just_below(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project.parent / "outer").mkdir()
+    project.rename(project.parent / "outer" / "inner")
+    monkeypatch.chdir(project.parent / "outer")
+    assert call().exit_code == 0
+    assert contents(project.parent / "outer" / "inner") == [b"old", b"old"]
