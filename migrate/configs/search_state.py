@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from migrate.configs.search_index import Content, Index, members
@@ -154,11 +153,3 @@ def saved(index: Index, document: int, content: Content) -> int:
     """Return the leaves that ``document`` need not write over ``content``, less its deletions."""
     kept = (index.held[document] & content.facts).bit_count()
     return kept - (index.lacks[document] & content.nodes).bit_count()
-
-
-def bits_of(documents: Iterable[int]) -> int:
-    """Return documents as a bitset."""
-    value = 0
-    for document in documents:
-        value |= 1 << document
-    return value

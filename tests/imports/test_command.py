@@ -364,6 +364,7 @@ def test_an_interrupt_stops_the_run_and_tells_how_to_go_back(project: Path, run_
     running = subprocess.Popen(command, cwd=project, stderr=subprocess.PIPE, text=True, start_new_session=True)
     while not any((project / ".bem-migrate" / "runs").glob("*/*.pack")) and running.poll() is None:
         time.sleep(0.01)
+    assert running.poll() is None, "the run ended before it could be interrupted"
     os.killpg(running.pid, signal.SIGINT)
     _, message = running.communicate(timeout=60)
     assert running.returncode == 130

@@ -32,7 +32,6 @@ MODULE_ARGUMENTS: dict[str, tuple[int | str, ...]] = {
     "importlib.resources.open_binary": (0, "package"),
     "importlib.resources.read_text": (0, "package"),
     "importlib.resources.read_binary": (0, "package"),
-    "importlib.metadata.packages_distributions": (),
     "pkgutil.resolve_name": (0, "name"),
     "pkgutil.get_data": (0, "package"),
     "pkgutil.get_loader": (0,),
@@ -52,7 +51,6 @@ MODULE_ARGUMENTS: dict[str, tuple[int | str, ...]] = {
     "mocker.patch.multiple": (0, "target"),
     "monkeypatch.setattr": (0, "target"),
     "monkeypatch.delattr": (0, "target"),
-    "monkeypatch.setitem": (),
     "pytest.importorskip": (0, "modname"),
     "hydra.utils.get_class": (0,),
     "hydra.utils.get_method": (0,),
@@ -60,7 +58,6 @@ MODULE_ARGUMENTS: dict[str, tuple[int | str, ...]] = {
     "sys.modules.get": (0,),
     "sys.modules.pop": (0,),
     "sys.modules.setdefault": (0,),
-    "logging.getLogger": (),
 }
 DYNAMIC = frozenset(
     {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from migrate.imports.text.view import LINE_BREAK, Builder, View, cut
@@ -238,10 +237,3 @@ class _Splitter:
                 at += 1
         self.at = closing + 1
         return expands
-
-
-def quoted_spaces(words: list[Word]) -> Iterator[Word]:
-    """Yield the words that may hold a command themselves: ``bash -c "python -m a.b"``."""
-    for word in words:
-        if any(char in word.value for char in " \t\n"):
-            yield word
