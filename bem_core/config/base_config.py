@@ -11,17 +11,11 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from bem_core.config.findings import Finding
-from bem_core.config.schema import Range
+from bem_core.config.schema import Count, Free, NonNegative, Positive, PositiveFloat, Range
+from bem_core.config.training_config import TrainingConfig
 
-Free = dict[str, Any]
-Positive = Annotated[int, Range(low=1)]
-Count = Annotated[int, Range(low=0)]
-PositiveFloat = Annotated[float, Range(above=0)]
-NonNegative = Annotated[float, Range(low=0)]
-Fraction = Annotated[float, Range(low=0, high=1)]
-Momentum = Annotated[float, Range(low=0, below=1)]
+__all__ = ["ExperimentConfig", "TrainingConfig"]
 
-Strategy = Literal["no", "steps", "epoch", "time"]
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 
@@ -60,6 +54,8 @@ class DataConfig:
     """Where examples come from and how they become batches.
 
     Attributes:
+        randomness: Where the order of samples and random augmentation come from: ``keyed`` makes them a function of
+            seed, epoch and sample, ``global`` draws them from the global generators of the process.
         max_seq_length: Tokens of one example.
         max_samples: Examples that are read at most.
         padding: ``max_length``, ``longest`` or ``do_not_pad``, as tokenizers of `transformers` take it.
@@ -78,61 +74,11 @@ class DataConfig:
     padding: Literal["max_length", "longest", "do_not_pad"] = "max_length"
     dataloader_num_workers: Count = 0
     dataloader_pin_memory: bool = True
+    randomness: Literal["keyed", "global"] = "keyed"
     train: Free = field(default_factory=dict)
     eval: Free = field(default_factory=dict)
     preprocessing: Free = field(default_factory=dict)
     retrieval: Free | None = None
-    params: Free = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
-    """How the model is trained. A step is one update of the optimizer.
-
-    Attributes:
-        method: How a component trains, where it knows several ways.
-        batch_size: Examples of one micro-batch on one device.
-        max_steps: Steps after which training ends; with `max_epochs` too, whichever comes first.
-        warmup_steps: Steps over which the learning rate rises.
-        warmup_ratio: The same as a share of all steps, where `warmup_steps` is 0.
-        max_grad_norm: Norm to which gradients are clipped; 0 for no clipping.
-        eval_steps: Steps between evaluations, with ``eval_strategy: steps``.
-        save_steps: Steps between checkpoints, with ``save_strategy: steps``.
-        logging_steps: Steps between lines of the log.
-        early_stopping_patience: Evaluations without improvement after which training ends; None for never.
-        early_stopping_threshold: What counts as an improvement.
-        seeds: The seeds of a series of runs; each run has one of them in `seed`.
-        deterministic: Whether only deterministic kernels may run.
-        loss_weights: Weight of each term of the loss.
-    """
-
-    method: str | None = None
-    optimizer: str = "adamw"
-    learning_rate: PositiveFloat = 5e-5
-    weight_decay: NonNegative = 0.0
-    adam_beta1: Momentum = 0.9
-    adam_beta2: Momentum = 0.999
-    adam_epsilon: PositiveFloat = 1e-8
-    max_grad_norm: NonNegative = 1.0
-    batch_size: Positive = 16
-    gradient_accumulation_steps: Positive = 1
-    max_steps: Positive | None = None
-    max_epochs: Positive | None = None
-    warmup_steps: Count = 0
-    warmup_ratio: Fraction | None = None
-    scheduler_type: str = "linear"
-    lr_scheduler_kwargs: Free = field(default_factory=dict)
-    eval_strategy: Strategy = "steps"
-    eval_steps: Positive = 100
-    save_strategy: Strategy = "steps"
-    save_steps: Positive = 500
-    logging_steps: Positive = 50
-    early_stopping_patience: Positive | None = None
-    early_stopping_threshold: NonNegative = 0.0
-    seed: Count = 42
-    seeds: list[Count] = field(default_factory=list)
-    deterministic: bool = False
-    loss_weights: dict[str, NonNegative] = field(default_factory=dict)
     params: Free = field(default_factory=dict)
 
 
@@ -169,6 +115,9 @@ class HardwareConfig:
 
     Attributes:
         device: ``auto`` takes the best there is.
+        parallel: How the model is spread when `torchrun` starts several processes: ``ddp`` copies it,
+            ``fsdp`` shards it.
+        tf32: Whether float32 matrix products may round their inputs to 10 bits of mantissa on CUDA.
         mixed_precision: ``fp16`` or ``bf16``; true takes the one that the device is good at.
         local_rank: Rank on this machine in a distributed run, -1 outside of one.
         min_gpu_memory_gb: GPU memory without which a run does not begin, in GB.
@@ -179,6 +128,8 @@ class HardwareConfig:
     device: str | None = "auto"
     gpu_ids: list[Count] | None = None
     mixed_precision: bool | Literal["no", "fp16", "bf16"] = "no"
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    tf32: bool = False
     gradient_checkpointing: bool = False
     compile_model: bool = False
     cpu_offload: bool = False
@@ -198,6 +149,8 @@ class LoggingConfig:
         log_file: File of the log; by default one in ``output.output_dir``.
         log_dir: Folder for what is logged besides.
         log_frequency: Steps between values of `metrics_to_log`.
+        export_formats: Files that metrics are written to, ``metrics.jsonl`` and ``metrics.csv``.
+        profile_steps: Steps that `torch.profiler` records, after ten that warm up; 0 for none.
     """
 
     level: Level = "INFO"
@@ -206,7 +159,9 @@ class LoggingConfig:
     console_output: bool = True
     log_frequency: Positive = 10
     metrics_to_log: list[str] = field(default_factory=list)
-    export_formats: list[Literal["jsonl", "csv"]] = field(default_factory=list)
+    export_formats: list[Literal["jsonl", "csv"]] = field(default_factory=lambda: ["jsonl", "csv"])
+    progress_bar: bool = True
+    profile_steps: Count = 0
     tensorboard_enabled: bool = False
     wandb_enabled: bool = False
     wandb_project: str | None = None
@@ -226,11 +181,17 @@ class OutputConfig:
 
     Attributes:
         output_dir: Folder of checkpoints and results.
+        checkpoint_name: Name of the checkpoint of a step; ``{step}`` and ``{epoch}`` stand for numbers.
+        checkpoint_format: ``full`` puts a checkpoint together on one rank, ``sharded`` has each rank write its part.
+        async_save: Whether training goes on while a checkpoint is written.
         save_total_limit: Checkpoints that are kept, the newest first; None for all.
         metric_for_best_model: The metric by which the best checkpoint is chosen.
     """
 
     output_dir: str | None = None
+    checkpoint_name: str = "step-{step:08d}"
+    checkpoint_format: Literal["full", "sharded"] = "full"
+    async_save: bool = False
     save_total_limit: Positive | None = None
     load_best_model_at_end: bool = False
     metric_for_best_model: str | None = None
@@ -296,10 +257,12 @@ class ExperimentConfig:
         name: By default the name of its file.
         experiment_type: Which component runs it.
         variant_id: Which variant of the component.
+        compat: ``legacy`` gives options that the experiment does not set the values of its component's old trainer.
         quality_gates: What a run must reach, by name; the component that runs it knows the names.
         metadata: Anything that people want to write down.
         components: Sections that components declare, by name.
         findings: What a person should look at; no part of the experiment.
+        sources: Where each leaf that files and overrides set was written, by dotted key; no part of the experiment.
     """
 
     name: str | None = None
@@ -307,6 +270,7 @@ class ExperimentConfig:
     description: str | None = None
     experiment_type: str = "training"
     variant_id: str | None = None
+    compat: Literal["none", "legacy"] = "none"
     tags: list[str] = field(default_factory=list)
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -321,10 +285,11 @@ class ExperimentConfig:
     metadata: Free = field(default_factory=dict)
     components: dict[str, Free] = field(default_factory=dict)
     findings: tuple[Finding, ...] = field(default=(), compare=False, repr=False)
+    sources: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the whole experiment, defaults included, in the form of a file; it loads to an equal one."""
-        data = dataclasses.asdict(dataclasses.replace(self, findings=()))
-        del data["findings"]
+        data = dataclasses.asdict(dataclasses.replace(self, findings=(), sources={}))
+        del data["findings"], data["sources"]
         components: dict[str, Any] = data.pop("components")
         return data | components

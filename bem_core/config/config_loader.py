@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,11 @@ from bem_core.config.resolver import Layer, OnDangling, Resolved, Resolver, hold
 from bem_core.config.schema import NUMBER_TEXT, Problem, Report, build, field_types, plain_number
 from bem_core.errors import ConfigError
 
-__all__ = ["InvalidConfig", "Resolved", "Resolver", "load_experiment_config", "resolve"]
+__all__ = ["InvalidConfig", "Resolved", "Resolver", "experiment_from_mapping", "load_experiment_config", "resolve"]
 
 _log = logging.getLogger(__name__)
 # Fields of ExperimentConfig that are no keys of a file.
-_OWN = ("components", "findings")
+_OWN = ("components", "findings", "sources")
 # How alike a section must be to a declared one to be taken for a typing mistake.
 _ALIKE = 0.8
 
@@ -87,7 +87,33 @@ def load_experiment_config(
         _log.info("%s", finding)
     if found:
         _log.warning("%s: %d things to look at, the first: %s", path, len(found), found[0])
-    return dataclasses.replace(config, name=config.name or Path(path).stem, findings=tuple(found))
+    sources = {dotted(leaf): str(holder(layers, leaf).locate(leaf)) for leaf in _leaves(data)}
+    return dataclasses.replace(config, name=config.name or Path(path).stem, findings=tuple(found), sources=sources)
+
+
+def experiment_from_mapping(data: Mapping[str, Any], source: str = "the configuration") -> ExperimentConfig:
+    """Make an experiment of plain data, such as `ExperimentConfig.to_dict` gives, with the checks of files.
+
+    Args:
+        data: Sections and keys under the names of the schema; there are no bases and no legacy names.
+        source: What an error calls it.
+
+    Raises:
+        InvalidConfig: Keys or values are wrong; it has all of them.
+    """
+    report = Report()
+    config = _experiment(dict(data), report)
+    if report.problems:
+        raise InvalidConfig(source, [f"{source}: {dotted(one.path)}: {one.message}" for one in report.problems])
+    return dataclasses.replace(config, sources={dotted(leaf): source for leaf in _leaves(dict(data))})
+
+
+def _leaves(data: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
+    if isinstance(data, dict) and (data or not path):
+        for key, value in data.items():
+            yield from _leaves(value, (*path, key))
+    else:
+        yield path
 
 
 def _experiment(data: dict[Any, Any], report: Report) -> ExperimentConfig:

@@ -54,6 +54,15 @@ class Range:
         )
 
 
+Free = dict[str, Any]
+Positive = Annotated[int, Range(low=1)]
+Count = Annotated[int, Range(low=0)]
+PositiveFloat = Annotated[float, Range(above=0)]
+NonNegative = Annotated[float, Range(low=0)]
+Fraction = Annotated[float, Range(low=0, high=1)]
+Momentum = Annotated[float, Range(low=0, below=1)]
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """Something that the schema does not allow.
@@ -111,7 +120,16 @@ def build(cls: type[T], data: dict[Any, Any], path: Path, report: Report, withou
         made = convert(fields[key], value, (*path, key), report)
         if made is not _INVALID:
             values[key] = made
+    if lacking := [one for one in _required(cls) if one not in data]:
+        report.problems.append(Problem(path, f"expected a key {lacking[0]!r}"))
+    if any(one not in values for one in _required(cls)):
+        return typing.cast("T", _INVALID)
     return cls(**values)
+
+
+def _required(cls: type[Any]) -> list[str]:
+    missing = dataclasses.MISSING
+    return [one.name for one in dataclasses.fields(cls) if one.default is missing and one.default_factory is missing]
 
 
 def convert(kind: Any, value: Any, path: Path, report: Report) -> Any:

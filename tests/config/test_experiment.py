@@ -18,7 +18,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bem_core.config import ExperimentConfig, load_experiment_config, resolve
+from bem_core.config import ExperimentConfig, experiment_from_mapping, load_experiment_config, resolve
 from bem_core.config.base_config import TrainingConfig
 from bem_core.config.config_loader import InvalidConfig
 from bem_core.config.legacy_names import RENAMED
@@ -52,8 +52,18 @@ WRONG = [
     ),
     pytest.param(
         "output:\n  zzz: 1\n",
-        ["x.yaml:2:3: output.zzz: unknown key; there are output_dir, save_total_limit,"],
+        ["x.yaml:2:3: output.zzz: unknown key; there are output_dir, checkpoint_name,"],
         id="unknown key that is near to none",
+    ),
+    pytest.param(
+        "training:\n  param_groups:\n  - lr_multiplier: 2.0\n",
+        ["x.yaml:3:5: training.param_groups.0: expected a key 'match'"],
+        id="key of a nested mapping that is needed",
+    ),
+    pytest.param(
+        "training:\n  dual:\n    match: [a]\n    learning_rte: 2.0\n",
+        ["x.yaml:4:5: training.dual.learning_rte: unknown key; did you mean 'learning_rate'?"],
+        id="unknown key of a nested mapping",
     ),
     pytest.param(
         "trainig:\n  a: 1\n", ["x.yaml:1:1: trainig: unknown section; did you mean 'training'?"], id="section"
@@ -348,8 +358,29 @@ def test_every_key_of_the_schema_is_documented_with_its_type_and_default() -> No
             for name, below in field_types(kind).items():
                 row = f"| `{name}` | {describe(below)} | `{json.dumps(getattr(default, name))}` |"
                 assert row in text.partition(f"### `{section}`")[2].partition("###")[0], f"{section}: {row}"
-        elif section not in ("components", "findings"):
+        elif section not in ("components", "findings", "sources"):
             assert f"| `{section}` | {describe(kind)} |" in text
+
+
+def test_an_experiment_is_also_made_of_plain_data() -> None:
+    config = experiment_from_mapping({"name": "x", "training": {"max_steps": 5, "dual": {"match": ["scale"]}}})
+    assert config.training.dual is not None
+    assert config.training.dual.learning_rate == 0.01
+    assert set(config.sources) == {"name", "training.max_steps", "training.dual.match"}
+    assert experiment_from_mapping(config.to_dict()) == config
+    with pytest.raises(InvalidConfig, match=r"the configuration: training.max_stps: unknown key; did you mean"):
+        experiment_from_mapping({"training": {"max_stps": 5}})
+
+
+def test_the_place_of_each_value_that_is_set_is_kept(load: Load) -> None:
+    base = "training:\n  seed: 1\n  max_steps: 3\n"
+    config = load("base_config: b.yaml\ntraining:\n  seed: 2\n", "training.max_epochs=1", b=base)
+    places = {key: Path(place.rpartition("/")[2]).name for key, place in config.sources.items()}
+    assert places == {
+        "training.seed": "x.yaml:3:9",
+        "training.max_steps": "b.yaml:3:14",
+        "training.max_epochs": "override 'training.max_epochs=1'",
+    }
 
 
 def test_the_documented_example_loads(load: Load) -> None:
