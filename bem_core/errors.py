@@ -15,6 +15,10 @@ class ConfigError(BemError):
     """A configuration file, key or value is not valid."""
 
 
+class CheckpointError(BemError):
+    """A checkpoint cannot be written or read, is damaged, or does not fit what it is loaded into."""
+
+
 @dataclass(frozen=True, slots=True)
 class Location:
     """A place in a file; lines and columns count from 1, and 0 means unknown.
