@@ -19,6 +19,22 @@ class CheckpointError(BemError):
     """A checkpoint cannot be written or read, is damaged, or does not fit what it is loaded into."""
 
 
+class TrainingError(BemError):
+    """A run cannot begin or go on."""
+
+
+class TrainingInterrupted(TrainingError):
+    """A signal ended a run, after its step was finished and saved.
+
+    Attributes:
+        exit_code: What a program ends with by convention: 128 and the number of the signal.
+    """
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 @dataclass(frozen=True, slots=True)
 class Location:
     """A place in a file; lines and columns count from 1, and 0 means unknown.

@@ -181,7 +181,7 @@ class OutputConfig:
 
     Attributes:
         output_dir: Folder of checkpoints and results.
-        checkpoint_name: Name of the checkpoint of a step; ``{step}`` and ``{epoch}`` stand for numbers.
+        checkpoint_name: Name of the checkpoint of a step; ``{step}`` stands for its number.
         checkpoint_format: ``full`` puts a checkpoint together on one rank, ``sharded`` has each rank write its part.
         async_save: Whether training goes on while a checkpoint is written.
         save_total_limit: Checkpoints that are kept, the newest first; None for all.

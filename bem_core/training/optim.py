@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from bem_core.config.training_config import DualConfig, TrainingConfig
 from bem_core.errors import ConfigError, nearest
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adamw": torch.optim.AdamW,
     "adam": torch.optim.Adam,
     "sgd": torch.optim.SGD,
@@ -22,6 +22,8 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
     "rmsprop": torch.optim.RMSprop,
     "adafactor": torch.optim.Adafactor,
 }
+# Names that other libraries have for them.
+_ALIASES = {"adamw_torch": "adamw"}
 _NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase, nn.LocalResponseNorm)
 
 
@@ -82,8 +84,8 @@ def without_decay(model: nn.Module, kinds: Iterable[str]) -> set[str]:
 
     Args:
         model: The model.
-        kinds: ``bias``: what is called bias; ``norm``: all of a normalisation layer, told by its type or by a type whose
-            name ends in ``Norm``; ``embedding``: tables of embeddings.
+        kinds: ``bias``: what is called bias; ``norm``: all of a normalisation layer, told by its type or by a type
+            whose name ends in ``Norm``; ``embedding``: tables of embeddings.
     """
     wanted, found = set(kinds), set()
     for prefix, module in model.named_modules():
@@ -132,7 +134,7 @@ def make_optimizer(groups: list[dict[str, Any]], config: TrainingConfig) -> Opti
     """
     kind = _kind(config.optimizer, "training.optimizer")
     known = set(inspect.signature(kind).parameters)
-    given = {"betas": (config.adam_beta1, config.adam_beta2), "eps": config.adam_epsilon}
+    given: dict[str, Any] = {"betas": (config.adam_beta1, config.adam_beta2), "eps": config.adam_epsilon}
     arguments = {name: value for name, value in given.items() if name in known and kind is not torch.optim.Adafactor}
     if "fused" in known and all(parameter.is_cuda for group in groups for parameter in group["params"]):
         arguments["fused"] = True
@@ -154,11 +156,12 @@ def make_dual_optimizer(model: nn.Module, config: DualConfig) -> Optimizer:
     kind = _kind(config.optimizer, "training.dual.optimizer")
     named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     params = [named[name] for name in dual_names(named, config)]
-    return kind(params, lr=config.learning_rate, maximize=True)  # type: ignore[call-arg]
+    return kind(params, lr=config.learning_rate, maximize=True)
 
 
-def _kind(name: str, key: str) -> type[Optimizer]:
-    if name.lower() not in OPTIMIZERS:
+def _kind(name: str, key: str) -> Callable[..., Optimizer]:
+    known = _ALIASES.get(name.lower(), name.lower())
+    if known not in OPTIMIZERS:
         hint = nearest(name, OPTIMIZERS) or f"; there are {', '.join(OPTIMIZERS)}"
         raise ConfigError(f"{key}: unknown optimizer {name!r}{hint}")
-    return OPTIMIZERS[name.lower()]
+    return OPTIMIZERS[known]

@@ -31,7 +31,10 @@ def linear(warmup: int, total: int, min_ratio: float = 0.0) -> Shape:
 
 
 def cosine(warmup: int, total: int, min_ratio: float = 0.0, num_cycles: float = 0.5) -> Shape:
-    """Rise to 1, then fall along a cosine; Loshchilov and Hutter, https://arxiv.org/abs/1608.03983, eq. 5, no restarts."""
+    """Rise to 1, then fall along a cosine.
+
+    Equation 5 of Loshchilov and Hutter, https://arxiv.org/abs/1608.03983, without restarts.
+    """
 
     def fall(step: int) -> float:
         wave = (1.0 + math.cos(2.0 * math.pi * num_cycles * _progress(step, warmup, total))) / 2.0
@@ -70,24 +73,24 @@ SHAPES: dict[str, Callable[..., Shape]] = {
 
 def _one_cycle(optimizer: Optimizer, warmup: int, total: int, **kwargs: Any) -> LRScheduler:
     rates = [group["lr"] for group in optimizer.param_groups]
-    given = {"max_lr": rates, "total_steps": total} | ({"pct_start": warmup / total} if warmup else {})
+    given: dict[str, Any] = {"max_lr": rates, "total_steps": total} | ({"pct_start": warmup / total} if warmup else {})
     return lr_scheduler.OneCycleLR(optimizer, **given | kwargs)
 
 
 def _linear_warmup(optimizer: Optimizer, warmup: int, total: int, **kwargs: Any) -> LRScheduler:
-    return lr_scheduler.LinearLR(optimizer, **{"start_factor": 0.1, "total_iters": warmup} | kwargs)
+    return lr_scheduler.LinearLR(optimizer, **dict[str, Any](start_factor=0.1, total_iters=warmup) | kwargs)
 
 
 def _cosine_annealing(optimizer: Optimizer, warmup: int, total: int, **kwargs: Any) -> LRScheduler:
-    return lr_scheduler.CosineAnnealingLR(optimizer, **{"T_max": total} | kwargs)
+    return lr_scheduler.CosineAnnealingLR(optimizer, **dict[str, Any](T_max=total) | kwargs)
 
 
 def _step(optimizer: Optimizer, warmup: int, total: int, **kwargs: Any) -> LRScheduler:
-    return lr_scheduler.StepLR(optimizer, **{"step_size": max(1, total // 3)} | kwargs)
+    return lr_scheduler.StepLR(optimizer, **dict[str, Any](step_size=max(1, total // 3)) | kwargs)
 
 
 def _exponential(optimizer: Optimizer, warmup: int, total: int, **kwargs: Any) -> LRScheduler:
-    return lr_scheduler.ExponentialLR(optimizer, **{"gamma": 0.999} | kwargs)
+    return lr_scheduler.ExponentialLR(optimizer, **dict[str, Any](gamma=0.999) | kwargs)
 
 
 # Schedulers of torch whose own recursion is wanted, to the last bit; a warm-up is part of the first two only.

@@ -1,0 +1,165 @@
+"""The state of a whole run as one tree for a checkpoint, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from bem_core.errors import CheckpointError, nearest
+from bem_core.training.checkpoint import load_model_part
+from bem_core.utils.device import move
+from bem_core.utils.seeding import rng_state, sample_seed, seed_everything
+
+if TYPE_CHECKING:
+    from bem_core.training.base_trainer import BaseTrainer
+
+Tree = dict[str, Any]
+
+
+def named_optimizer_state(optimizer: Optimizer, model: nn.Module) -> Tree:
+    """Return an optimizer's state under the names of the parameters, so that it fits groups in another order.
+
+    Args:
+        optimizer: Of parameters of the model.
+        model: Gives the names.
+    """
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups, state = [], {}
+    for group in optimizer.param_groups:
+        members = [names[id(parameter)] for parameter in group["params"]]
+        groups.append({key: value for key, value in group.items() if key != "params"} | {"params": members})
+    for parameter, values in optimizer.state.items():
+        state[names[id(parameter)]] = dict(values)
+    return {"state": state, "groups": groups}
+
+
+def load_optimizer_state(optimizer: Optimizer, model: nn.Module, saved: Mapping[str, Any], path: Path | str) -> None:
+    """Put back what `named_optimizer_state` returned.
+
+    Raises:
+        CheckpointError: The groups hold other parameters than those of the checkpoint.
+    """
+    own = named_optimizer_state(optimizer, model)
+    expected = [group["params"] for group in own["groups"]]
+    found = [group["params"] for group in saved["groups"]]
+    if sorted(map(sorted, expected)) != sorted(map(sorted, found)):
+        raise CheckpointError(f"{path}: {_difference(expected, found)}")
+    numbers: dict[str, int] = {}
+    groups = []
+    for names in expected:
+        group = next(one for one in saved["groups"] if sorted(one["params"]) == sorted(names))
+        start = len(numbers)
+        numbers.update({name: start + place for place, name in enumerate(names)})
+        groups.append(dict(group) | {"params": [numbers[name] for name in names]})
+    state = {numbers[name]: values for name, values in saved["state"].items()}
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _difference(expected: list[list[str]], found: list[list[str]]) -> str:
+    ours, theirs = {name for names in expected for name in names}, {name for names in found for name in names}
+    if lacking := sorted(ours - theirs):
+        return f"the optimizer of the checkpoint has no state for {lacking[0]!r}{nearest(lacking[0], theirs)}"
+    if unknown := sorted(theirs - ours):
+        return f"the optimizer of the checkpoint has state for {unknown[0]!r}, which is not trained here"
+    return (
+        f"the optimizer of the checkpoint has {len(found)} groups of parameters, this one has {len(expected)}, "
+        "or they are divided in another way"
+    )
+
+
+def state_tree(trainer: BaseTrainer) -> Tree:
+    """Return everything that a run needs to go on, as parts of a checkpoint; all ranks have to call it."""
+    generators = trainer.ranks.gather(rng_state())
+    parts: Tree = {
+        "model": dict(trainer.model.state_dict()),
+        "optimizer": named_optimizer_state(trainer.optimizer, trainer.model),
+        "rng": {str(rank): state for rank, state in enumerate(generators)},
+        "trainer": _trainer_state(trainer),
+    }
+    if trainer.scheduler is not None:
+        parts["scheduler"] = dict(trainer.scheduler.state_dict())
+    if trainer.dual is not None:
+        parts["dual"] = named_optimizer_state(trainer.dual, trainer.model)
+    if trainer.precision.scaler is not None:
+        parts["scaler"] = dict(trainer.precision.scaler.state_dict())
+    if trainer.rollback is not None:
+        parts["rollback"] = trainer.rollback.state()
+    return parts
+
+
+def _trainer_state(trainer: BaseTrainer) -> Tree:
+    return {
+        "progress": trainer.progress.to_dict() | {"elapsed_s": trainer.elapsed_s()},
+        "world": trainer.ranks.world,
+        "meters": trainer.ranks.gather(trainer.meter.state()),
+        "grad_norm": trainer.grad_norm,
+        "history": trainer.history,
+        "samples_seen": trainer.samples_seen,
+        "epoch_rng": trainer.ranks.gather(trainer.epoch_rng),
+        "callbacks": {type(one).__name__: one.state() for one in trainer.callbacks if one.state()},
+        "component": trainer._state(),
+    }
+
+
+def load_state_tree(trainer: BaseTrainer, tree: Mapping[str, Any], path: Path) -> None:
+    """Put a run back to where a checkpoint was made.
+
+    Raises:
+        CheckpointError: It is of another model, or of a run with other parts.
+    """
+    _check_parts(trainer, tree, path)
+    load_model_part(trainer.model, tree["model"], path)
+    load_optimizer_state(trainer.optimizer, trainer.model, tree["optimizer"], path)
+    if trainer.scheduler is not None:
+        trainer.scheduler.load_state_dict(dict(tree["scheduler"]))
+    if trainer.dual is not None:
+        load_optimizer_state(trainer.dual, trainer.model, tree["dual"], path)
+    if trainer.precision.scaler is not None:
+        trainer.precision.scaler.load_state_dict(dict(tree["scaler"]))
+    if trainer.rollback is not None:
+        trainer.rollback.load(tree["rollback"], trainer.device)
+    _load_trainer_state(trainer, tree["trainer"], tree["rng"])
+
+
+def _check_parts(trainer: BaseTrainer, tree: Mapping[str, Any], path: Path) -> None:
+    wanted = {
+        "scheduler": trainer.scheduler is not None,
+        "dual": trainer.dual is not None,
+        "scaler": trainer.precision.scaler is not None,
+        "rollback": trainer.rollback is not None,
+    }
+    lacking = [name for name, needed in wanted.items() if needed and name not in tree]
+    lacking += [name for name in ("model", "optimizer", "trainer", "rng") if name not in tree]
+    unused = [name for name, needed in wanted.items() if not needed and name in tree]
+    if lacking or unused:
+        found = [f"has no {name}" for name in lacking] + [f"has a {name}, which this run has not" for name in unused]
+        raise CheckpointError(f"{path}: the checkpoint is of a run with other options: it {', '.join(found)}")
+
+
+def _load_trainer_state(trainer: BaseTrainer, saved: Mapping[str, Any], generators: Mapping[str, Any]) -> None:
+    progress, ranks = trainer.progress, trainer.ranks
+    progress.load(saved["progress"])
+    same = saved["world"] == ranks.world
+    if not same:
+        # The batches of all ranks together are the same samples in the same order; only their size has changed.
+        progress.batch = -(-progress.batch * saved["world"] // ranks.world)
+    meter = saved["meters"][ranks.rank if same else 0]
+    trainer.meter.load(meter, trainer.device)
+    trainer.grad_norm = saved["grad_norm"]
+    trainer.history = list(saved["history"])
+    trainer.samples_seen = saved["samples_seen"]
+    trainer.epoch_rng = saved["epoch_rng"][ranks.rank if same else 0]
+    for callback in trainer.callbacks:
+        if type(callback).__name__ in saved["callbacks"]:
+            callback.load_state(saved["callbacks"][type(callback).__name__])
+    trainer._load_state(move(saved["component"], trainer.device))
+    if same:
+        trainer.resumed_rng = generators[str(ranks.rank)]
+    else:
+        seed_everything(sample_seed(trainer.config.training.seed, ranks.rank, progress.step))
+        trainer.resumed_rng = rng_state()
+

@@ -1,0 +1,239 @@
+"""How a trainer is put together: configuration, folder, device, model, callbacks."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.utils.checkpoint import checkpoint
+
+from bem_core.config import ExperimentConfig, experiment_from_mapping, load_experiment_config
+from bem_core.config.base_config import HardwareConfig
+from bem_core.errors import ConfigError
+from bem_core.training import run_folder
+from bem_core.training.callbacks import Callback, LogLines, MetricsFile, Profiler, ProgressBar, Timing, shows_progress
+from bem_core.training.checkpoint import CheckpointFolder
+from bem_core.training.distributed import Ranks
+from bem_core.training.legacy_options import with_legacy_options
+from bem_core.training.meter import Meter
+from bem_core.training.step import no_sync_until_last
+from bem_core.training.trackers import TensorBoard, WeightsAndBiases
+from bem_core.utils.device import move
+
+if TYPE_CHECKING:
+    from bem_core.training.base_trainer import BaseTrainer
+
+_log = logging.getLogger(__name__)
+
+
+def read_config(
+    config: ExperimentConfig | Mapping[str, Any] | Path | str,
+    name: str | None,
+    component: str,
+    legacy: Mapping[str, Any],
+) -> ExperimentConfig:
+    """Return the experiment that a trainer was given in one form or another.
+
+    Raises:
+        ConfigError: It is not valid.
+    """
+    if isinstance(config, str | Path):
+        config = load_experiment_config(config)
+    elif isinstance(config, Mapping):
+        config = experiment_from_mapping(config)
+    named = dataclasses.replace(config, name=name or config.name or component)
+    return with_legacy_options(named, legacy, component)
+
+
+def output_dir(config: ExperimentConfig, given: Path | str | None) -> Path:
+    """Return the folder of a run."""
+    return Path(given or config.output.output_dir or Path("outputs") / str(config.name))
+
+
+def local_index(hardware: HardwareConfig) -> int:
+    """Return the number of the CUDA device of this process."""
+    rank = max(int(os.environ.get("LOCAL_RANK", hardware.local_rank)), 0)
+    return hardware.gpu_ids[rank % len(hardware.gpu_ids)] if hardware.gpu_ids else rank
+
+
+def check_hardware(hardware: HardwareConfig, device: torch.device, ranks: Ranks) -> None:
+    """See that the machine is what the experiment asks for, and set the switches of torch.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    if hardware.distributed and not ranks.spread:
+        raise ConfigError("hardware.distributed: there is one process only; start it with torchrun --nproc-per-node N")
+    if device.type == "cuda":
+        found = torch.cuda.get_device_properties(device)
+        memory = found.total_memory / 1e9
+        if hardware.min_gpu_memory_gb and memory < hardware.min_gpu_memory_gb:
+            wanted = f"expected at least {hardware.min_gpu_memory_gb} GB"
+            raise ConfigError(f"hardware.min_gpu_memory_gb: {wanted}, {found.name} has {memory:.1f} GB")
+        torch.backends.cuda.matmul.allow_tf32 = hardware.tf32
+        torch.backends.cudnn.allow_tf32 = hardware.tf32
+
+
+def mover(device: torch.device) -> Callable[[Any], Any] | None:
+    """Return what brings a batch to the device; None where loaders make batches on it anyway."""
+    return None if device.type == "cpu" else partial(move, device=device)
+
+
+def checkpoint_folder(config: ExperimentConfig, folder: Path) -> CheckpointFolder:
+    """Return the checkpoints of a run."""
+    return CheckpointFolder(
+        folder / run_folder.CHECKPOINTS,
+        template=config.output.checkpoint_name,
+        keep_last=config.output.save_total_limit,
+        best_mode="max" if config.output.greater_is_better else "min",
+        asynchronous=config.output.async_save,
+    )
+
+
+def place(model: Any, config: ExperimentConfig, device: torch.device) -> nn.Module:
+    """Return the model on its device.
+
+    Raises:
+        ConfigError: `_setup_model` returned something else.
+    """
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"_setup_model: expected a torch.nn.Module, got {type(model).__name__}")
+    return model.to(device)
+
+
+def repeated_modules(model: nn.Module) -> list[nn.Module]:
+    """Return the members of all lists of modules, which is how the layers of most models are kept; not those inside."""
+    found: list[nn.Module] = []
+    inner: set[int] = set()
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and id(module) not in inner:
+            found += list(module)
+            inner.update(id(below) for member in module for below in member.modules())
+    return found
+
+
+def checkpoint_activations(modules: list[nn.Module]) -> None:
+    """Let modules compute their activations again in the backward pass instead of keeping them.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    if not modules:
+        raise ConfigError(
+            "hardware.gradient_checkpointing: the model keeps no layers in a ModuleList; "
+            "override _checkpointed_modules to say which ones to compute again"
+        )
+    for module in modules:
+        module.forward = partial(_again, module, module.forward)  # type: ignore[method-assign]
+
+
+def _again(module: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    if module.training and torch.is_grad_enabled():
+        return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+    return forward(*args, **kwargs)
+
+
+def spread(model: nn.Module, config: ExperimentConfig, device: torch.device, ranks: Ranks) -> nn.Module:
+    """Return what to call for a forward pass: the model compiled, and spread over the ranks."""
+    if config.hardware.compile_model:
+        model.compile()
+    if not ranks.spread:
+        return model
+    return nn.parallel.DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None)
+
+
+def sync(model: nn.Module, ranks: Ranks) -> Callable[[bool], AbstractContextManager[Any]] | None:
+    """Return the contexts that decide when gradients are exchanged; None for one process."""
+    return no_sync_until_last(model) if ranks.spread else None
+
+
+def total_steps(config: ExperimentConfig, num_batches: int | None) -> int | None:
+    """Return the steps of a run in the unit that ``max_steps`` counts; None where its end is not known.
+
+    Raises:
+        ConfigError: Nothing says when to end, or an epoch is too short for one step.
+    """
+    training = config.training
+    size = training.gradient_accumulation_steps
+    if num_batches is not None and num_batches < size and training.last_window == "drop":
+        raise ConfigError(
+            f"training.gradient_accumulation_steps: a step takes {size} batches, and the loader has only {num_batches}"
+        )
+    if training.fast_dev_run:
+        return training.fast_dev_run
+    if training.max_steps is None and training.max_epochs is None and training.max_time_s is None:
+        raise ConfigError("training: nothing says when to end; set max_steps, max_epochs or max_time_s")
+    by_epochs = None
+    if training.max_epochs is not None and num_batches is not None:
+        steps = num_batches // size if training.last_window == "drop" else -(-num_batches // size)
+        by_epochs = training.max_epochs * (num_batches if training.progress_unit == "micro_step" else steps)
+    ends = [end for end in (training.max_steps, by_epochs) if end is not None]
+    return min(ends) if ends else None
+
+
+def callbacks(config: ExperimentConfig, folder: Path, ranks: Ranks, total: int | None) -> list[Callback]:
+    """Return the callbacks that an experiment asks for; none on ranks that do not write.
+
+    Raises:
+        ConfigError: A package that one of them needs is not installed.
+    """
+    if not ranks.is_main:
+        return []
+    chosen = config.logging
+    found: list[Callback] = [LogLines()]
+    if not config.training.fast_dev_run:
+        found += [MetricsFile(folder, list(chosen.export_formats)), Timing(folder)]
+    if chosen.progress_bar and shows_progress():
+        found.append(ProgressBar(total))
+    if chosen.tensorboard_enabled:
+        found.append(TensorBoard(folder / "tensorboard"))
+    if chosen.wandb_enabled:
+        found.append(WeightsAndBiases(config, folder))
+    if chosen.mlflow_enabled:
+        _log.warning("logging.mlflow_enabled: there is no callback for MLflow; pass one to the trainer")
+    if chosen.profile_steps:
+        found.append(Profiler(folder, chosen.profile_steps))
+    return found
+
+
+def begin_folder(trainer: BaseTrainer, resumed: bool) -> None:
+    """Make the folder of a run, and write down what it is made with.
+
+    Raises:
+        TrainingError: There is another run in it, or it cannot be written to.
+    """
+    if not trainer.ranks.is_main:
+        return
+    if not resumed and not trainer.config.training.fast_dev_run:
+        run_folder.check_unused(trainer.output_dir)
+    run = {
+        "component": f"{type(trainer).__module__}.{type(trainer).__qualname__}",
+        "seed": trainer.config.training.seed,
+        "device": str(trainer.device),
+        "processes": trainer.ranks.world,
+    }
+    run_folder.write_description(trainer.output_dir, trainer.config, run)
+
+
+def mean_losses(meter: Meter, ranks: Ranks) -> dict[str, float]:
+    """Return the mean of each loss over the steps since the last time and over the ranks."""
+    totals = meter.totals()
+    meter.reset()
+    numbers = ranks.sum_numbers([total.item() / count for total, count in totals.values()])
+    return {name: number / ranks.world for name, number in zip(totals, numbers, strict=True)}
+
+
+def learning_rates(optimizer: Optimizer) -> dict[str, float]:
+    """Return ``lr``, and ``lr/<group>`` for each group where they differ."""
+    rates = {str(group.get("name", number)): float(group["lr"]) for number, group in enumerate(optimizer.param_groups)}
+    first = next(iter(rates.values()))
+    return {"lr": first} | ({f"lr/{name}": rate for name, rate in rates.items()} if len(set(rates.values())) > 1 else {})

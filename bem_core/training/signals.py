@@ -1,0 +1,50 @@
+"""Signals that ask a run to end: heard at any time, obeyed at the end of a step."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+
+class StopSignals:
+    """Remembers the first of SIGTERM, SIGINT and SIGUSR1; a second one does what it does without us.
+
+    Outside of the main thread, where no handlers can be set, it hears nothing.
+
+    Attributes:
+        received: The signal; None for none.
+    """
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        """Begin to listen."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = {one: signal.signal(one, self._hear) for one in SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Put back the handlers that were there."""
+        self._restore()
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self.received = signal.Signals(number)
+        self._restore()
+
+    def _restore(self) -> None:
+        for one, handler in self._before.items():
+            signal.signal(one, signal.SIG_DFL if handler is None else handler)
+        self._before = {}
+
+    @property
+    def exit_code(self) -> int:
+        """What a program that was ended by the signal returns by convention."""
+        return 128 + (self.received or 0)

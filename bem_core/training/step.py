@@ -1,0 +1,226 @@
+"""One update of the optimizer, from a window of micro-batches.
+
+The order is fixed: zero the gradients, forward and backward for each micro-batch, undo the scaling of float16, clip,
+optimizer, multipliers, schedule. Where the gradients are zeroed and when they are clipped are options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from bem_core.config.training_config import DualConfig, TrainingConfig
+from bem_core.errors import ConfigError
+from bem_core.training.guards import FiniteGuard
+from bem_core.training.optim import select
+from bem_core.training.precision import Precision
+from bem_core.training.weights import check_losses, detached
+
+Losses = dict[str, Tensor]
+
+
+class Outcome(NamedTuple):
+    """What a step did.
+
+    Attributes:
+        losses: The loss and its parts, weighted over the micro-batches of this rank; on the device, without a graph.
+        grad_norm: Norm of the gradients before clipping; None where nothing needed it.
+        stepped: Whether the parameters were updated.
+    """
+
+    losses: Losses
+    grad_norm: Tensor | None
+    stepped: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a step works on.
+
+    Attributes:
+        model: The model, for names and errors.
+        forward: A batch to outputs.
+        compute_loss: A batch and outputs to ``loss`` and its parts.
+        optimizer: Of the parameters.
+        scheduler: Of the learning rate; None for a constant one.
+        dual: Optimizer of the multipliers; None for none.
+        precision: Autocast and scaler.
+        guard: Checks what must be finite.
+        sync: Given whether a micro-batch is the last one, the context in which gradients are exchanged or not.
+        norm_always: Whether to compute the norm of the gradients without clipping too.
+    """
+
+    model: nn.Module
+    forward: Callable[[Any], Any]
+    compute_loss: Callable[[Any, Any], dict[str, Any]]
+    optimizer: Optimizer
+    scheduler: LRScheduler | None
+    dual: Optimizer | None
+    precision: Precision
+    guard: FiniteGuard
+    sync: Callable[[bool], AbstractContextManager[Any]] | None = None
+    norm_always: bool = False
+
+
+class Stepper:
+    """Does one step after the other.
+
+    Args:
+        parts: What it works on.
+        config: The options.
+        trained: Parameters of the main optimizer by name; ``clip_scope`` chooses among them.
+    """
+
+    def __init__(self, parts: Parts, config: TrainingConfig, trained: dict[str, nn.Parameter]) -> None:
+        self._parts = parts
+        self._config = config
+        self._clipped = [trained[name] for name in select(list(trained), config.clip_scope, "training.clip_scope")]
+        self._max_norm = config.max_grad_norm
+        self._each = config.clip_interval == "micro_step"
+        self._zero_first = config.zero_grad == "before_forward"
+        self._zero_last = config.zero_grad == "after_step"
+        self._warmup_only = config.scheduler_interval == "warmup"
+        self._by_step = config.scheduler_interval != "epoch"
+        self._plain = parts.precision.dtype is None
+        self._checked = False
+        if self._each and parts.precision.scaler is not None:
+            raise ConfigError("training.clip_interval: micro_step does not work with fp16, whose gradients are scaled")
+
+    def run(self, window: Sequence[Any], scales: Sequence[float] | None, step: int) -> Outcome:
+        """Do a step.
+
+        Args:
+            window: Its micro-batches, on the device.
+            scales: Factors of their losses; None for 1.
+            step: Number of the steps before it.
+
+        Raises:
+            NonFiniteError: The loss or the gradients are not finite.
+            TrainingError: The component does not return a loss.
+        """
+        if self._zero_first:
+            self._zero_grad()
+        losses: Losses = {}
+        last = len(window) - 1
+        for number, batch in enumerate(window):
+            scale = None if scales is None else scales[number]
+            if self._parts.sync is None:
+                part = self._micro_step(batch, scale, number == 0)
+            else:
+                with self._parts.sync(number == last):
+                    part = self._micro_step(batch, scale, number == 0)
+            losses = {name: losses[name] + value for name, value in part.items()} if losses else part
+        norm = self._clip()
+        stepped = self._parts.guard.passes(step + 1, losses["loss"], norm, list(window), self._parts.model)
+        stepped = stepped and self._update(step)
+        if self._zero_last:
+            self._zero_grad()
+        return Outcome(losses, norm, stepped)
+
+    def check_finite(self) -> None:
+        """Check the steps whose values have not been read yet.
+
+        Raises:
+            NonFiniteError: One of them was not finite.
+        """
+        self._parts.guard.finish(self._parts.model)
+
+    def next_epoch(self) -> None:
+        """Change the learning rate where that is done once an epoch."""
+        if not self._by_step and self._parts.scheduler is not None:
+            self._parts.scheduler.step()
+
+    def _micro_step(self, batch: Any, scale: float | None, first: bool) -> Losses:
+        parts = self._parts
+        if self._plain:
+            found = parts.compute_loss(batch, parts.forward(batch))
+        else:
+            with parts.precision.autocast():
+                found = parts.compute_loss(batch, parts.forward(batch))
+        if not self._checked:
+            check_losses(found)
+            self._checked = True
+        if first and not self._zero_first and not self._zero_last:
+            self._zero_grad()
+        loss: Tensor = found["loss"] if scale is None else found["loss"] * scale
+        scaler = parts.precision.scaler
+        (loss if scaler is None else scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
+        if self._each and self._max_norm:
+            nn.utils.clip_grad_norm_(self._clipped, self._max_norm)
+        return detached(found, scale)
+
+    def _clip(self) -> Tensor | None:
+        parts = self._parts
+        if parts.precision.scaler is not None:
+            parts.precision.scaler.unscale_(parts.optimizer)
+        if self._max_norm and not self._each:
+            return _local(nn.utils.clip_grad_norm_(self._clipped, self._max_norm))
+        if parts.norm_always:
+            return _local(nn.utils.get_total_norm([one.grad for one in self._clipped if one.grad is not None]))
+        return None
+
+    def _update(self, step: int) -> bool:
+        parts = self._parts
+        scaler = parts.precision.scaler
+        if scaler is None:
+            parts.optimizer.step()
+        else:
+            before = scaler.get_scale()
+            scaler.step(parts.optimizer)
+            scaler.update()
+            if scaler.get_scale() < before:
+                return False
+        if parts.dual is not None and self._config.dual is not None:
+            _update_multipliers(parts.dual, self._config.dual, step)
+        moves = self._by_step and (not self._warmup_only or step < self._config.warmup_steps)
+        if moves and parts.scheduler is not None:
+            parts.scheduler.step()
+        return True
+
+    def _zero_grad(self) -> None:
+        self._parts.optimizer.zero_grad()
+        if self._parts.dual is not None:
+            self._parts.dual.zero_grad()
+
+
+def _update_multipliers(optimizer: Optimizer, config: DualConfig, step: int) -> None:
+    """Raise each multiplier by its constraint's violation, and keep it within its bounds."""
+    if step < config.start_step:
+        return
+    optimizer.step()
+    with torch.no_grad():
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.clamp_(config.low, config.high)
+
+
+def _local(norm: Tensor) -> Tensor:
+    """Return the norm as a plain tensor where sharded parameters gave one that is spread over the ranks."""
+    whole: Tensor = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+    return whole
+
+
+def no_sync_until_last(model: nn.Module) -> Callable[[bool], AbstractContextManager[Any]]:
+    """Return contexts in which a model spread over ranks exchanges gradients for the last micro-batch only.
+
+    Args:
+        model: A `DistributedDataParallel`, or a module after `fully_shard`.
+    """
+    if hasattr(model, "set_requires_gradient_sync"):
+        switch: Any = model
+
+        def sharded(last: bool) -> AbstractContextManager[Any]:
+            switch.set_requires_gradient_sync(last)
+            return nullcontext()
+
+        return sharded
+    copied: Any = model
+    return lambda last: nullcontext() if last else copied.no_sync()
+
