@@ -1,0 +1,275 @@
+"""The checkpoints of a run in one folder: which is the newest, which the best, which may go."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import re
+import string
+from collections.abc import Collection, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import torch
+
+from bem_core.errors import CheckpointError
+from bem_core.training import checkpoint_staging as staging
+from bem_core.training.checkpoint_snapshot import snapshot
+from bem_core.training.checkpoint_store import load_tree, read_meta, write_parts
+from bem_core.training.checkpoint_tree import Part, encode
+
+_log = logging.getLogger(__name__)
+
+BEST = "best.json"
+Mode = Literal["min", "max"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A checkpoint in its folder.
+
+    Attributes:
+        path: Where it is.
+        step: Optimizer updates before it.
+        serial: How many were saved before it; says what is newest, since a run may go back to an earlier step.
+        metric: What it was judged by.
+    """
+
+    path: Path
+    step: int
+    serial: int
+    metric: float | None
+
+
+class CheckpointFolder:
+    """Saves checkpoints under one folder, finds them, and deletes those that nobody needs.
+
+    Args:
+        root: The folder; made with the first save.
+        template: Names of the checkpoints, with the field ``{step}``, such as ``checkpoint_step_{step}``.
+        keep_last: How many of the newest stay, besides the best one; None keeps all.
+        best_mode: Whether the ``min`` or the ``max`` of the metric is best.
+        asynchronous: Whether a thread writes while the caller goes on; the state is copied first, to pinned memory
+            where it is on CUDA. The next save, `wait` and `close` wait for the thread and raise what went wrong. The
+            end of the process waits for it too; an error is then only in the log.
+
+    Raises:
+        CheckpointError: An argument makes no sense.
+    """
+
+    def __init__(
+        self,
+        root: Path | str,
+        *,
+        template: str = "step-{step:08d}",
+        keep_last: int | None = None,
+        best_mode: Mode = "min",
+        asynchronous: bool = False,
+    ) -> None:
+        self.root = Path(root)
+        self.template = template
+        self._pattern = _template_pattern(template)
+        if keep_last is not None and keep_last < 1:
+            raise CheckpointError(f"keep_last: expected at least 1, or None to keep all, got {keep_last}")
+        if best_mode not in ("min", "max"):
+            raise CheckpointError(f"best_mode: expected 'min' or 'max', got {best_mode!r}")
+        self.keep_last = keep_last
+        self.best_mode = best_mode
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint") if asynchronous else None
+        self._pending: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        """Return the folder itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the folder; an error of the last save gives way to one that is under way."""
+        try:
+            self.close()
+        except CheckpointError:
+            if error is None:
+                raise
+            _log.exception("the last checkpoint could not be saved")
+
+    def save(self, step: int, tree: Mapping[str, Any], metric: float | None = None, best: bool | None = None) -> Path:
+        """Save a checkpoint, point to it if it is the best so far, and delete those that are not kept.
+
+        Args:
+            step: Optimizer updates so far.
+            tree: Parts, as `checkpoint_store.save_tree` takes them.
+            metric: What it is judged by; NaN is never best.
+            best: Whether it is the best one; by default its metric decides.
+
+        Returns:
+            Where the checkpoint is, or will be.
+
+        Raises:
+            CheckpointError: It, or the one before it, cannot be saved.
+        """
+        self.wait()
+        path, parts = self.root / self.template.format(step=step), encode(tree)
+        metric = None if metric is None else float(metric)
+        if self._pool is None:
+            self._write(path, parts, step, metric, best)
+        else:
+            self._pending = self._pool.submit(self._write, path, snapshot(parts), step, metric, best)
+            self._pending.add_done_callback(_log_failure)
+        return path
+
+    def _write(self, path: Path, parts: list[Part], step: int, metric: float | None, best: bool | None) -> None:
+        serial = max((entry.serial for entry in self.entries()), default=-1) + 1
+        if best is None:
+            best = metric is not None and self._is_better(metric, self._best_metric())
+        write_parts(path, parts, {"step": step, "serial": serial, "metric": metric})
+        if best:
+            self._point_to(path, metric)
+        self._prune()
+
+    def _is_better(self, metric: float, than: float | None) -> bool:
+        if math.isnan(metric) or than is None or math.isnan(than):
+            return not math.isnan(metric)
+        return metric < than if self.best_mode == "min" else metric > than
+
+    def _point_to(self, path: Path, metric: float | None) -> None:
+        # As text, because JSON has no infinity.
+        text = json.dumps({"name": path.name, "metric": None if metric is None else repr(float(metric))})
+        new = self.root / f".{BEST}.new"
+        try:
+            staging.write_file(new, text.encode())
+            new.replace(self.root / BEST)
+            staging.sync_folder(self.root)
+        except OSError as error:
+            with suppress(OSError):
+                new.unlink()
+            raise CheckpointError(f"{self.root / BEST}: cannot be written: {error.strerror or error}") from error
+
+    def _prune(self) -> None:
+        if self.keep_last is None:
+            return
+        best = self.best()
+        for entry in self.entries()[: -self.keep_last]:
+            if best is None or entry.path != best.path:
+                staging.remove(entry.path)
+
+    def entries(self) -> list[Entry]:
+        """Return the complete checkpoints, the newest last; their tensors are not read."""
+        found, _ = self._look()
+        return found
+
+    def _look(self) -> tuple[list[Entry], list[str]]:
+        """Return the complete checkpoints, and what is wrong with the others."""
+        found, problems = [], []
+        if self.root.is_dir():
+            staging.bring_back(self.root)
+            for path in sorted(self.root.iterdir()):
+                if self._pattern.fullmatch(path.name) and path.is_dir():
+                    try:
+                        found.append(_entry(path))
+                    except CheckpointError as error:
+                        problems.append(str(error))
+        return sorted(found, key=lambda entry: (entry.serial, entry.step)), problems
+
+    def latest(self) -> Entry | None:
+        """Return the newest checkpoint that is whole in every byte; a warning in the log says why others are not.
+
+        All of it is read for that: `load_latest` gives the content with it.
+        """
+        found = self.load_latest()
+        return found[0] if found else None
+
+    def load_latest(
+        self, map_location: torch.device | str = "cpu", parts: Collection[str] | None = None
+    ) -> tuple[Entry, dict[str, Any]] | None:
+        """Load the newest checkpoint that is whole, as `latest` finds it and `load_tree` reads it."""
+        self.wait()
+        entries, problems = self._look()
+        for problem in problems:
+            _log.warning("checkpoint skipped: %s", problem)
+        for entry in reversed(entries):
+            try:
+                return entry, load_tree(entry.path, map_location, parts)
+            except CheckpointError as error:
+                _log.warning("checkpoint skipped: %s", error)
+        return None
+
+    def best(self) -> Entry | None:
+        """Return the checkpoint that was called best; without the note of it, the one with the best metric."""
+        entries = self.entries()
+        name, _ = self._read_pointer()
+        chosen = [entry for entry in entries if entry.path.name == name]
+        if chosen:
+            return chosen[0]
+        best: Entry | None = None
+        for entry in entries:
+            if entry.metric is not None and self._is_better(entry.metric, best.metric if best else None):
+                best = entry
+        return best
+
+    def _best_metric(self) -> float | None:
+        name, metric = self._read_pointer()
+        if name is not None and (self.root / name).exists():
+            return metric
+        best = self.best()
+        return best.metric if best else None
+
+    def _read_pointer(self) -> tuple[str | None, float | None]:
+        file = self.root / BEST
+        try:
+            pointer = json.loads(file.read_bytes())
+            metric = pointer["metric"]
+            return str(pointer["name"]), None if metric is None else float(metric)
+        except FileNotFoundError:
+            return None, None
+        except (ValueError, KeyError, TypeError) as error:
+            _log.warning("%s is damaged (%s): the best checkpoint is found by its metric", file, error)
+            return None, None
+
+    def wait(self) -> None:
+        """Wait until the last save is on the disk.
+
+        Raises:
+            CheckpointError: It failed.
+        """
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def close(self) -> None:
+        """Do what `wait` does, and end the thread; the folder can still be read."""
+        try:
+            self.wait()
+        finally:
+            if self._pool is not None:
+                self._pool.shutdown()
+
+
+def _entry(path: Path) -> Entry:
+    meta = read_meta(path)
+    try:
+        return Entry(path, meta["step"], meta["serial"], meta["metric"])
+    except KeyError as error:
+        raise CheckpointError(f"{path}: its manifest does not say {error}") from None
+
+
+def _log_failure(done: Future[None]) -> None:
+    if error := done.exception():
+        _log.error("checkpoint not saved: %s", error)
+
+
+def _template_pattern(template: str) -> re.Pattern[str]:
+    try:
+        pieces = list(string.Formatter().parse(template))
+        example = template.format(step=7)
+    except (ValueError, KeyError, IndexError):
+        pieces, example = [], "/"
+    fields = [field for _, field, _, _ in pieces if field is not None]
+    if fields != ["step"] or "/" in example or example.startswith("."):
+        raise CheckpointError(f"checkpoint names: expected a name with one field {{step}}, got {template!r}")
+    return re.compile("".join(re.escape(text) + ("" if field is None else r"\d+") for text, field, _, _ in pieces))
