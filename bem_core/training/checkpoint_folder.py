@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import re
 import string
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +23,6 @@ from bem_core.training.checkpoint_tree import Part, encode
 
 _log = logging.getLogger(__name__)
 
-BEST = "best.json"
 Mode = Literal["min", "max"]
 
 
@@ -38,12 +35,15 @@ class Entry:
         step: Optimizer updates before it.
         serial: How many were saved before it; says what is newest, since a run may go back to an earlier step.
         metric: What it was judged by.
+        best: Whether it was the best one when it was saved. This is in the checkpoint and in no file beside it, so that
+            there is no moment at which only one of the two is on the disk.
     """
 
     path: Path
     step: int
     serial: int
     metric: float | None
+    best: bool
 
 
 class CheckpointFolder:
@@ -99,13 +99,14 @@ class CheckpointFolder:
             _log.exception("the last checkpoint could not be saved")
 
     def save(self, step: int, tree: Mapping[str, Any], metric: float | None = None, best: bool | None = None) -> Path:
-        """Save a checkpoint, point to it if it is the best so far, and delete those that are not kept.
+        """Save a checkpoint and delete those that are not kept.
 
         Args:
             step: Optimizer updates so far.
             tree: Parts, as `checkpoint_store.save_tree` takes them.
             metric: What it is judged by; NaN is never best.
-            best: Whether it is the best one; by default its metric decides.
+            best: Whether it is the best one so far; by default its metric decides. Without both, a checkpoint that
+                replaces one of the same step takes over what that one had.
 
         Returns:
             Where the checkpoint is, or will be.
@@ -124,38 +125,28 @@ class CheckpointFolder:
         return path
 
     def _write(self, path: Path, parts: list[Part], step: int, metric: float | None, best: bool | None) -> None:
-        serial = max((entry.serial for entry in self.entries()), default=-1) + 1
+        entries = self.entries()
+        replaced = next((entry for entry in entries if entry.path == path), None)
+        if metric is None and best is None and replaced is not None:
+            metric, best = replaced.metric, replaced.best
         if best is None:
-            best = metric is not None and self._is_better(metric, self._best_metric())
-        write_parts(path, parts, {"step": step, "serial": serial, "metric": metric})
-        if best:
-            self._point_to(path, metric)
+            best = metric is not None and self._is_better(metric, self._best_of(entries))
+        serial = max((entry.serial for entry in entries), default=-1) + 1
+        write_parts(path, parts, {"step": step, "serial": serial, "metric": metric, "best": best})
         self._prune()
 
-    def _is_better(self, metric: float, than: float | None) -> bool:
-        if math.isnan(metric) or than is None or math.isnan(than):
+    def _is_better(self, metric: float, than: Entry | None) -> bool:
+        if math.isnan(metric) or than is None or than.metric is None or math.isnan(than.metric):
             return not math.isnan(metric)
-        return metric < than if self.best_mode == "min" else metric > than
-
-    def _point_to(self, path: Path, metric: float | None) -> None:
-        # As text, because JSON has no infinity.
-        text = json.dumps({"name": path.name, "metric": None if metric is None else repr(float(metric))})
-        new = self.root / f".{BEST}.new"
-        try:
-            staging.write_file(new, text.encode())
-            new.replace(self.root / BEST)
-            staging.sync_folder(self.root)
-        except OSError as error:
-            with suppress(OSError):
-                new.unlink()
-            raise CheckpointError(f"{self.root / BEST}: cannot be written: {error.strerror or error}") from error
+        return metric < than.metric if self.best_mode == "min" else metric > than.metric
 
     def _prune(self) -> None:
         if self.keep_last is None:
             return
-        best = self.best()
-        for entry in self.entries()[: -self.keep_last]:
-            if best is None or entry.path != best.path:
+        entries = self.entries()
+        best = self._best_of(entries)
+        for entry in entries[: -self.keep_last]:
+            if entry != best:
                 staging.remove(entry.path)
 
     def entries(self) -> list[Entry]:
@@ -200,36 +191,11 @@ class CheckpointFolder:
         return None
 
     def best(self) -> Entry | None:
-        """Return the checkpoint that was called best; without the note of it, the one with the best metric."""
-        entries = self.entries()
-        name, _ = self._read_pointer()
-        chosen = [entry for entry in entries if entry.path.name == name]
-        if chosen:
-            return chosen[0]
-        best: Entry | None = None
-        for entry in entries:
-            if entry.metric is not None and self._is_better(entry.metric, best.metric if best else None):
-                best = entry
-        return best
+        """Return the checkpoint that was last called best."""
+        return self._best_of(self.entries())
 
-    def _best_metric(self) -> float | None:
-        name, metric = self._read_pointer()
-        if name is not None and (self.root / name).exists():
-            return metric
-        best = self.best()
-        return best.metric if best else None
-
-    def _read_pointer(self) -> tuple[str | None, float | None]:
-        file = self.root / BEST
-        try:
-            pointer = json.loads(file.read_bytes())
-            metric = pointer["metric"]
-            return str(pointer["name"]), None if metric is None else float(metric)
-        except FileNotFoundError:
-            return None, None
-        except (ValueError, KeyError, TypeError) as error:
-            _log.warning("%s is damaged (%s): the best checkpoint is found by its metric", file, error)
-            return None, None
+    def _best_of(self, entries: list[Entry]) -> Entry | None:
+        return next((entry for entry in reversed(entries) if entry.best), None)
 
     def wait(self) -> None:
         """Wait until the last save is on the disk.
@@ -253,7 +219,7 @@ class CheckpointFolder:
 def _entry(path: Path) -> Entry:
     meta = read_meta(path)
     try:
-        return Entry(path, meta["step"], meta["serial"], meta["metric"])
+        return Entry(path, meta["step"], meta["serial"], meta["metric"], meta["best"])
     except KeyError as error:
         raise CheckpointError(f"{path}: its manifest does not say {error}") from None
 
