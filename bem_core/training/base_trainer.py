@@ -43,8 +43,8 @@ _log = logging.getLogger(__name__)
 class BaseTrainer(ABC):
     """Trains a model as an experiment says.
 
-    A subclass implements `_setup_model`, `_compute_loss` and `_evaluate`. The other methods with an underscore are hooks
-    that it may override.
+    A subclass implements `_setup_model`, `_compute_loss` and `_evaluate`. The other methods with an underscore are
+    hooks that it may override.
 
     Args:
         config: An experiment, a mapping in the form of one, or the path of its file.
@@ -59,7 +59,7 @@ class BaseTrainer(ABC):
         ranks: This process among those of the run.
         progress: How far the run has come.
         model: The model, never wrapped. Set by `setup_training`, as are the next ones.
-        wrapped_model: What to call for a forward pass in training: the model, spread over the ranks where there are several.
+        wrapped_model: What to call for a forward pass in training: the model, or what spreads it over several ranks.
         optimizer: Of the parameters.
         scheduler: Of the learning rate; None for a constant one.
         eval_dataloader: None for no evaluation.
@@ -167,18 +167,18 @@ class BaseTrainer(ABC):
         """Return what a micro-batch counts in its step: what the mean in its loss is over."""
         return WEIGHTS[self.config.training.loss_weight](batch)
 
-    def _on_step_end(self, losses: Mapping[str, Tensor]) -> None:
+    def _on_step_end(self, losses: Mapping[str, Tensor]) -> None:  # noqa: B027 - a hook
         """Run after each step, with its losses on the device."""
 
     def _checkpointed_modules(self) -> list[nn.Module]:
-        """Return the modules whose activations ``hardware.gradient_checkpointing`` computes again in the backward pass."""
+        """Return the modules whose activations ``hardware.gradient_checkpointing`` computes again when needed."""
         return setup.repeated_modules(self.model)
 
     def _state(self) -> dict[str, Any]:
         """Return what else a checkpoint must hold: tensors and plain values in mappings and lists."""
         return {}
 
-    def _load_state(self, state: dict[str, Any]) -> None:
+    def _load_state(self, state: dict[str, Any]) -> None:  # noqa: B027 - a hook
         """Take over what `_state` returned."""
 
     # Training.
@@ -233,8 +233,8 @@ class BaseTrainer(ABC):
         """Train to the end, from where the run is.
 
         Returns:
-            ``total_steps``, ``total_epochs``, ``total_time_s``, ``stop_reason``, ``best_metric`` and ``best_step`` (None
-            without evaluation), ``final_metrics`` of the last evaluation, ``eval_history`` and ``output_dir``.
+            ``total_steps``, ``total_epochs``, ``total_time_s``, ``stop_reason``, ``best_metric`` and ``best_step``
+            (None without evaluation), ``final_metrics`` of the last evaluation, ``eval_history`` and ``output_dir``.
 
         Raises:
             TrainingInterrupted: A signal asked for an end; the step was finished and saved.
@@ -274,15 +274,18 @@ class BaseTrainer(ABC):
             self.load_checkpoint(source)
 
     def _finish(self) -> None:
-        """Evaluate and save the last step, where that was not done."""
+        """Log, evaluate and save the last step, where that was not done."""
         self.stepper.check_finite()
         interrupted = self.stop_reason in ("signal", "max_time_s")
-        strategy = self.config.training
-        wanted = strategy.eval_strategy != "no" and self.eval_dataloader is not None and not interrupted
-        if wanted and self._evaluated_at != self.progress.step:
-            self.evaluate_and_judge()
-        if (strategy.save_strategy != "no" or interrupted) and self._saved_at != self.progress.step:
-            self.save_checkpoint()
+        training = self.config.training
+        best = False
+        if not interrupted:
+            if not self.meter.is_empty():
+                self.write_log()
+            wanted = training.eval_strategy != "no" and self.eval_dataloader is not None
+            best = wanted and self._evaluated_at != self.progress.step and self.evaluate_and_judge()
+        if best or ((training.save_strategy != "no" or interrupted) and self._saved_at != self.progress.step):
+            self.save_checkpoint(best=best)
         if self.config.output.load_best_model_at_end and not interrupted:
             self._load_best()
 
@@ -323,8 +326,8 @@ class BaseTrainer(ABC):
         with rng_fence(), evaluation_mode(self.model), torch.no_grad(), self.precision.autocast():
             return prefixed(self._evaluate(self.eval_dataloader))
 
-    def evaluate_and_judge(self) -> None:
-        """Evaluate as training does: write the metrics down, and save the checkpoint if it is the best so far."""
+    def evaluate_and_judge(self) -> bool:
+        """Evaluate as training does: write the metrics down; tell whether to save the model as the best so far."""
         metrics = self.evaluate()
         record = {"step": self.progress.step, "epoch": self.progress.epoch, **metrics}
         self._evaluated_at = self.progress.step
@@ -332,13 +335,12 @@ class BaseTrainer(ABC):
         for callback in self.callbacks:
             callback.on_evaluate(self, record)
         value = self.judge.value(metrics)
-        if value is None or self.config.training.fast_dev_run:
-            return
+        if value is None:
+            return False
         best = self.judge.update(self.progress, value)
-        if best and self.config.training.save_strategy != "no" and not self.source.whole_epochs:
-            self.save_checkpoint(best=True)
         if self.judge.gives_up(self.progress):
             self.request_stop("early_stopping")
+        return best and self.config.training.save_strategy != "no"
 
     # Checkpoints.
 
@@ -384,14 +386,16 @@ class BaseTrainer(ABC):
         """Let `train` go on from a checkpoint.
 
         Args:
-            path: Its folder, or ``auto`` for the newest one in the folder of the run that is whole; without any, `train`
-                begins anew.
+            path: Its folder, or ``auto`` for the newest one in the folder of the run that is whole; without any,
+                `train` begins anew.
 
         Raises:
             CheckpointError: There is no such folder.
         """
         if path != "auto" and not Path(path).is_dir():
-            raise CheckpointError(f"{path}: there is no such checkpoint; 'auto' takes the newest of {self._folder.root}")
+            raise CheckpointError(
+                f"{path}: there is no such checkpoint; 'auto' takes the newest of {self._folder.root}"
+            )
         self._resume = path
 
     # For the loop and callbacks.

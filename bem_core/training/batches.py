@@ -16,7 +16,15 @@ from torch.utils.data import DataLoader
 from bem_core.config.base_config import ExperimentConfig
 from bem_core.errors import ConfigError
 from bem_core.training.distributed import Ranks
-from bem_core.training.samples import (Batches, KeyedCollate, KeyedDataset, KeyedSampler, batches_of, has_random_collation, is_random)
+from bem_core.training.samples import (
+    Batches,
+    KeyedCollate,
+    KeyedDataset,
+    KeyedSampler,
+    batches_of,
+    has_random_collation,
+    is_random,
+)
 from bem_core.utils.seeding import rng_state, sample_seed, set_rng_state
 
 Tree = dict[str, Any]

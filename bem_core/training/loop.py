@@ -172,30 +172,28 @@ class Loop:
             trainer.rollback.observe(self._progress.step, outcome.losses)
         if self._log_due.at(before, now):
             trainer.write_log()
-        if self._eval_due.at(before, now):
-            self._evaluate()
-        if self._save_due.at(before, now):
-            self._save()
+        last = self._over() is not None
+        best = (self._eval_due.at(before, now) or (last and self._eval_due.ever)) and self._evaluate()
+        if self._save_due.at(before, now) or best or (last and self._save_due.ever):
+            self._save(best)
         if trainer.signals.received is not None and not trainer.ranks.spread:
             trainer.request_stop("signal")
 
-    def _evaluate(self) -> None:
-        if self._trainer.eval_dataloader is not None:
-            self._trainer.evaluate_and_judge()
+    def _evaluate(self) -> bool:
+        return self._trainer.eval_dataloader is not None and self._trainer.evaluate_and_judge()
 
-    def _save(self) -> None:
+    def _save(self, best: bool) -> None:
         if self._trainer.source.whole_epochs:
             self._save_later = True
         else:
-            self._trainer.save_checkpoint()
+            self._trainer.save_checkpoint(best=best)
 
     def _end_epoch(self) -> None:
         trainer, progress = self._trainer, self._progress
         progress.epoch += 1
         progress.batch = 0
         trainer.stepper.next_epoch()
-        if self._eval_due.by_epoch:
-            self._evaluate()
-        if self._save_due.by_epoch or self._save_later:
+        best = self._eval_due.by_epoch and self._evaluate()
+        if self._save_due.by_epoch or best or self._save_later:
             self._save_later = False
-            trainer.save_checkpoint()
+            trainer.save_checkpoint(best=best)

@@ -31,11 +31,9 @@ class Meter:
                 if len(kept) >= _KEPT:
                     self._fold(name)
 
-    def means(self) -> dict[str, float]:
-        """Return the mean of each scalar since the last call, and begin anew."""
-        means = {name: total.item() / count for name, (total, count) in self.totals().items()}
-        self.reset()
-        return means
+    def is_empty(self) -> bool:
+        """Tell whether there are no values since the last `reset`."""
+        return not self._values and not self._sums
 
     def totals(self) -> dict[str, tuple[Tensor, int]]:
         """Return sum and number of values of each scalar."""

@@ -116,6 +116,8 @@ def load_state_tree(trainer: BaseTrainer, tree: Mapping[str, Any], path: Path) -
     load_optimizer_state(trainer.optimizer, trainer.model, tree["optimizer"], path)
     if trainer.scheduler is not None:
         trainer.scheduler.load_state_dict(dict(tree["scheduler"]))
+        # Torch warns where a schedule moves before its optimizer did; this one did, in another process.
+        trainer.optimizer._opt_called = True  # type: ignore[attr-defined]
     if trainer.dual is not None:
         load_optimizer_state(trainer.dual, trainer.model, tree["dual"], path)
     if trainer.precision.scaler is not None:
@@ -162,4 +164,3 @@ def _load_trainer_state(trainer: BaseTrainer, saved: Mapping[str, Any], generato
     else:
         seed_everything(sample_seed(trainer.config.training.seed, ranks.rank, progress.step))
         trainer.resumed_rng = rng_state()
-

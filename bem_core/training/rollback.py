@@ -20,8 +20,8 @@ _HISTORY = 1000
 class Rollback:
     """Keeps the best weights in memory, and restores them after checks in a row that found a worse loss.
 
-    A check compares the mean of the last ``window`` steps with that of the first ones in a history of 1,000. Reading the
-    loss at each step makes the host wait for the device.
+    A check compares the mean of the last ``window`` steps with that of the first ones in a history of 1,000. Reading
+    the loss at each step makes the host wait for the device.
 
     Args:
         config: The options.

@@ -9,8 +9,16 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
-from torch.utils.data import default_collate, default_convert
-from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    RandomSampler,
+    SequentialSampler,
+    TensorDataset,
+    default_collate,
+    default_convert,
+)
 
 from bem_core.utils.seeding import sample_seed
 

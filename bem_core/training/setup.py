@@ -133,7 +133,7 @@ def checkpoint_activations(modules: list[nn.Module]) -> None:
             "override _checkpointed_modules to say which ones to compute again"
         )
     for module in modules:
-        module.forward = partial(_again, module, module.forward)  # type: ignore[method-assign]
+        module.forward = partial(_again, module, module.forward)
 
 
 def _again(module: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -236,4 +236,6 @@ def learning_rates(optimizer: Optimizer) -> dict[str, float]:
     """Return ``lr``, and ``lr/<group>`` for each group where they differ."""
     rates = {str(group.get("name", number)): float(group["lr"]) for number, group in enumerate(optimizer.param_groups)}
     first = next(iter(rates.values()))
-    return {"lr": first} | ({f"lr/{name}": rate for name, rate in rates.items()} if len(set(rates.values())) > 1 else {})
+    return {"lr": first} | (
+        {f"lr/{name}": rate for name, rate in rates.items()} if len(set(rates.values())) > 1 else {}
+    )

@@ -60,6 +60,10 @@ class Due:
         start: First step; by default ``interval``.
         interval_s: Seconds between, for ``time``.
         clock: Seconds that only grow.
+
+    Attributes:
+        by_epoch: Whether it is done at the end of each epoch.
+        ever: Whether it is done at all, and so at the end of a run too.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class Due:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.by_epoch = strategy == "epoch"
+        self.ever = strategy != "no"
         self._interval = interval if strategy == "steps" else 0
         self._start = interval if start is None else start
         self._interval_s = interval_s if strategy == "time" else None

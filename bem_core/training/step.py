@@ -223,4 +223,3 @@ def no_sync_until_last(model: nn.Module) -> Callable[[bool], AbstractContextMana
         return sharded
     copied: Any = model
     return lambda last: nullcontext() if last else copied.no_sync()
-
