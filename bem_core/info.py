@@ -16,7 +16,7 @@ from bem_core.utils import environment as env
 @click.version_option(__version__, prog_name="bem-info", message="%(prog)s %(version)s")
 def main(style: str) -> None:
     """Print what a bug report needs: versions, devices, and which extras are installed."""
-    found = {**env.environment(), "extras": env.extras()}
+    found = {**env.describe_environment(), "extras": env.extras()}
     click.echo(json.dumps(found, indent=2) if style == "json" else _text(found))
 
 

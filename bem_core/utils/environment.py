@@ -24,7 +24,7 @@ _NAMES = "LOCAL_RANK LOCAL_WORLD_SIZE MASTER_ADDR MASTER_PORT PYTHONHASHSEED RAN
 _SECRET = re.compile("key|token|secret|passw|credential", re.IGNORECASE)
 
 
-def environment(folder: Path | str | None = None) -> dict[str, Any]:
+def describe_environment(folder: Path | str | None = None) -> dict[str, Any]:
     """Return all of it as plain data, for ``environment.json``.
 
     Args:

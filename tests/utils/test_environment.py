@@ -49,7 +49,7 @@ def test_no_git_program(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_everything_is_plain_data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    found = env.environment(ROOT)
+    found = env.describe_environment(ROOT)
     assert json.loads(json.dumps(found)) == found
     assert found["packages"]["torch"] == torch.__version__
     assert found["packages"]["numpy"] == numpy.__version__
