@@ -15,6 +15,10 @@ class ConfigError(BemError):
     """A configuration file, key or value is not valid."""
 
 
+class DataError(BemError):
+    """A file of samples, or the samples in it, cannot be used."""
+
+
 class CheckpointError(BemError):
     """A checkpoint cannot be written or read, is damaged, or does not fit what it is loaded into."""
 

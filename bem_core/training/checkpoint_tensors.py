@@ -11,8 +11,9 @@ import json
 import os
 import struct
 from collections.abc import Mapping
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 import xxhash
@@ -40,10 +41,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     # By size of the element, so that each tensor is aligned in a file that is mapped into memory.
     ordered = dict(sorted(tensors.items(), key=lambda item: -item[1].element_size()))
     header = _header(ordered)
-    with path.open("wb", buffering=_CHUNK_BYTES) as file:
-        file.write(header)
+    # A buffer would cost a copy of every chunk.
+    with path.open("wb", buffering=0) as file:
+        _write_all(file, memoryview(header))
         digests = {name: _write_tensor(file, tensor) for name, tensor in ordered.items()}
-        file.flush()
         os.fsync(file.fileno())
     return {"header": xxhash.xxh3_128_hexdigest(header), "tensors": digests}
 
@@ -66,13 +67,18 @@ def _stored_form(tensor: Tensor) -> tuple[str, list[int]]:
     return "U8", [*tensor.shape, tensor.element_size()]
 
 
-def _write_tensor(file: BinaryIO, tensor: Tensor) -> str:
+def _write_tensor(file: FileIO, tensor: Tensor) -> str:
     digest, data = _start_digest(tensor), _bytes(tensor)
     for start in range(0, len(data), _CHUNK_BYTES):
         chunk = data[start : start + _CHUNK_BYTES]
         digest.update(chunk)
-        file.write(chunk)
+        _write_all(file, chunk)
     return digest.hexdigest()
+
+
+def _write_all(file: FileIO, data: memoryview) -> None:
+    while data:
+        data = data[file.write(data) :]
 
 
 def _start_digest(tensor: Tensor) -> xxhash.xxh3_128:

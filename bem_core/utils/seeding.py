@@ -68,11 +68,12 @@ def rng_state() -> dict[str, Any]:
     CUDA is not started for it: as long as it is not in use, its generators have drawn nothing.
     """
     version, words, gauss = random.getstate()
+    in_use: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     state: dict[str, Any] = {
         "python": {"version": version, "words": torch.tensor(words, dtype=torch.int64), "gauss": gauss},
         "numpy": _numpy_state(),
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],  # type: ignore[no-untyped-call]
+        "cuda": torch.cuda.get_rng_state_all() if in_use else [],
     }
     if torch.backends.mps.is_available():
         state["mps"] = torch.mps.get_rng_state()

@@ -52,3 +52,25 @@ def test_error_at_any_flush_is_reported_and_cleaned_up(tmp_path: Path, monkeypat
             save_tree(tmp_path / "c", {"model": torch.ones(3), "optimizer": torch.ones(3)})
         assert load_tree(tmp_path / "c") == {"a": 1}
         assert [path.name for path in tmp_path.iterdir()] == ["c"]
+
+
+def test_all_is_flushed_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def note_fsync(descriptor: int) -> None:
+        events.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        fsync(descriptor)
+
+    def note_rename(source: Path, target: Path) -> None:
+        events.append("rename")
+        rename(source, target)
+
+    monkeypatch.setattr("os.fsync", note_fsync)
+    monkeypatch.setattr("os.rename", note_rename)
+    save_tree(tmp_path / "c", {"model": torch.ones(3), "optimizer": torch.ones(3)})
+    *files, folder, renamed, around = events
+    assert sorted(files) == ["manifest.json", "model.safetensors", "optimizer.safetensors", "state.json"]
+    assert files[-1] == "manifest.json"
+    assert folder.startswith(".c.new-")
+    assert (renamed, around) == ("rename", tmp_path.name)

@@ -100,6 +100,12 @@ def test_state_is_tensors_and_plain_values_only() -> None:
     check(rng_state())
 
 
+@rng_fence()
+def draw_and_fail() -> None:
+    draw()
+    raise KeyError
+
+
 def test_fence_hides_what_is_drawn_inside_also_when_it_fails() -> None:
     seed_everything(3)
     expected = draw()
@@ -108,9 +114,8 @@ def test_fence_hides_what_is_drawn_inside_also_when_it_fails() -> None:
         inside = draw()
     assert (inside, draw()) == (expected, expected)
     seed_everything(3)
-    with pytest.raises(KeyError), rng_fence():
-        draw()
-        raise KeyError
+    with pytest.raises(KeyError):
+        draw_and_fail()
     assert draw() == expected
 
 
