@@ -93,6 +93,7 @@ class EvaluationConfig:
         eval_batch_size: Examples of one batch; by default that of training.
         num_eval_samples: Examples that are evaluated at most.
         eval_frequency: Steps between the evaluations of a component, where they differ from ``training.eval_steps``.
+        warmup_batches: First batches that are left out of the latency.
     """
 
     metrics: list[str] = field(default_factory=list)
@@ -106,6 +107,7 @@ class EvaluationConfig:
     eval_frequency: Positive | None = None
     track_latency: bool = False
     track_memory: bool = False
+    warmup_batches: Count = 3
     params: Free = field(default_factory=dict)
 
 
