@@ -112,11 +112,10 @@ class BaseEvaluator(ABC):
         scores = [Scores(self._plan.registered) for _ in range(1 + len(self._plan.slices))]
         with evaluation_mode(self.model), torch.inference_mode():
             mine = self._run(dataloader, scores)
-        ranks = gather(mine)
-        for rank in ranks:
-            if rank is not mine:
-                for one, state in zip(scores, rank.scores, strict=True):
-                    one.merge(state)
+        ranks, own = gather(mine), rank_and_size()[0]
+        for rank in [*ranks[:own], *ranks[own + 1 :]]:
+            for one, state in zip(scores, rank.scores, strict=True):
+                one.merge(state)
         if not scores[0].num_samples:
             raise EvaluationError("there is nothing to evaluate: the data loader gave no sample")
         return self._result(scores, ranks)

@@ -104,7 +104,8 @@ def _read_group(data: Mapping[str, Any], around: _Group) -> Iterator[Gate]:
             found += _read_group(value, _Group((*group.path, str(key)), (), group.part, group.lower_is_better))
         else:
             found += _read_leaf(str(key), value, group)
-    if not found and data:
+    nested = any(isinstance(value, Mapping) for value in data.values())
+    if not found and data and not nested and len(group.path) > 1:
         found = [Gate(".".join(group.path), group.named, problem="it gives no bound")]
     yield from found
 

@@ -30,11 +30,18 @@ class Condition:
     kind: str
     value: Any
 
-    def holds(self, found: Any) -> bool:
-        """Tell whether a sample fulfils it."""
+    def holds(self, column: Tensor | list[Any] | tuple[Any, ...]) -> list[bool]:
+        """Tell for each sample whether it fulfils it.
+
+        A tensor is compared in its own type: 0.7 in float32 is less than 0.7 in Python.
+        """
         if self.kind == "is":
-            return found in self.value
-        return bool(found >= self.value if self.kind == "min" else found <= self.value)
+            found = column.tolist() if isinstance(column, Tensor) else column
+            return [one in self.value for one in found]
+        if isinstance(column, Tensor):
+            mask: list[bool] = (column >= self.value if self.kind == "min" else column <= self.value).tolist()
+            return mask
+        return [bool(one >= self.value if self.kind == "min" else one <= self.value) for one in column]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +60,28 @@ class Slice:
         members = list(range(num_samples))
         for condition in self.conditions:
             column = self._column(condition.field, values, num_samples)
-            members = [number for number in members if condition.holds(column[number])]
+            try:
+                holds = condition.holds(column)
+            except TypeError as error:
+                raise EvaluationError(
+                    f"evaluation.slices.{self.name}: {condition.field!r} cannot be compared with {condition.value!r}"
+                ) from error
+            members = [number for number in members if holds[number]]
         return members
 
-    def _column(self, field: str, values: Mapping[str, Any], num_samples: int) -> list[Any]:
+    def _column(self, field: str, values: Mapping[str, Any], num_samples: int) -> Any:
         column: Any = values.get(field)
-        if not is_per_sample(column, num_samples):
-            found = sorted(name for name, value in values.items() if is_per_sample(value, num_samples))
+        if not _is_column(column, num_samples):
+            found = sorted(name for name, value in values.items() if _is_column(value, num_samples))
             hint = nearest(field, found) or f"; there are {', '.join(found) or 'none'}"
             raise EvaluationError(
                 f"evaluation.slices.{self.name}: samples have no {field!r}, in the batch or the outputs{hint}"
             )
-        return column.tolist() if isinstance(column, Tensor) else list(column)
+        return column
+
+
+def _is_column(value: Any, num_samples: int) -> bool:
+    return is_per_sample(value, num_samples) and not (isinstance(value, Tensor) and value.ndim > 1)
 
 
 def read(slices: Mapping[str, Any]) -> list[Slice]:

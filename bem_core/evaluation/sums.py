@@ -85,14 +85,14 @@ class ExactSum:
 
 def quotient(upper: SumState, lower: SumState) -> float:
     """Divide two sums, rounded once; division by zero gives nan."""
-    if upper.special or lower.special:
-        return (upper.special or float(upper.scaled)) / lower.special if lower.special else upper.special
-    if not lower.scaled:
+    if lower.special or not lower.scaled:
         return math.nan
+    if upper.special:
+        return upper.special if lower.scaled > 0 else -upper.special
     try:
         return upper.scaled / lower.scaled
     except OverflowError:
-        return math.copysign(math.inf, upper.scaled * lower.scaled)
+        return math.inf if (upper.scaled > 0) == (lower.scaled > 0) else -math.inf
 
 
 class Mean:
