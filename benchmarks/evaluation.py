@@ -23,7 +23,8 @@ from bem_core.evaluation import BaseEvaluator
 from bem_core.utils.device import pick_device, synchronize
 
 GOAL = 0.95
-SIZES = {"tiny": (64, 32, 128), "small": (256, 64, 1024)}
+# Width of the input, samples of a batch, width inside.
+SIZES = {"50 us": (64, 32, 128), "300 us": (256, 32, 512), "2 ms": (256, 64, 1024)}
 WORK = {
     "inference only": {},
     "accuracy, loss": {"metrics": ["accuracy", "loss"]},

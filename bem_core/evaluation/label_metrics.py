@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bem_core.evaluation.errors import EvaluationError
 from bem_core.evaluation.registry import Metric, register
-from bem_core.evaluation.sums import ExactSum, Mean, SumState, quotient
+from bem_core.evaluation.sums import ExactSum, Mean, SumState, Waiting, quotient
 from bem_core.utils.extras import import_extra
 
 # The label of positions that do not count, as in torch and transformers.
@@ -75,9 +75,10 @@ class Loss(MeanMetric):
     def update(self, values: Mapping[str, Any], num_samples: int) -> None:
         """Add the losses of a batch."""
         loss = torch.as_tensor(values["loss"])
-        if loss.numel() not in (1, num_samples):
-            raise EvaluationError(f"'loss' has {loss.numel()} numbers; expected one, or {num_samples}, one a sample")
-        self._mean.add(loss, loss.numel(), num_samples // loss.numel())
+        size = loss.numel()
+        if size not in (1, num_samples):
+            raise EvaluationError(f"'loss' has {size} numbers; expected one, or {num_samples}, one a sample")
+        self._mean.add(loss, size, num_samples // size)
 
 
 def _exp(value: float) -> float:
@@ -124,12 +125,25 @@ class Accuracy(MeanMetric):
 
     def __init__(self) -> None:
         super().__init__("accuracy")
+        self._waiting = Waiting(self._count)
 
     def update(self, values: Mapping[str, Any], num_samples: int) -> None:
-        """Count the hits of a batch."""
-        predicted, labels = _classes(values)
+        """Take the classes of a batch."""
+        self._waiting.add(*_classes(values))
+
+    def _count(self, predicted: Tensor, labels: Tensor) -> None:
         counted = labels != IGNORED
         self._mean.add_totals(((predicted == labels) & counted).sum(), counted.sum())
+
+    def state(self) -> tuple[SumState, SumState]:
+        """Return hits and how many could be."""
+        self._waiting.flush()
+        return super().state()
+
+    def compute(self) -> dict[str, float]:
+        """Return the share."""
+        self._waiting.flush()
+        return super().compute()
 
 
 class ClassF1(Metric):
@@ -145,15 +159,19 @@ class ClassF1(Metric):
         self._module = import_extra("sklearn.metrics", "eval", f"the metric '{average}_f1'")
         self._average = average
         self._pairs: Counter[tuple[int, int]] = Counter()
+        self._waiting = Waiting(self._count)
 
     def update(self, values: Mapping[str, Any], num_samples: int) -> None:
-        """Count the pairs of a batch."""
-        predicted, labels = _classes(values)
+        """Take the classes of a batch."""
+        self._waiting.add(*_classes(values))
+
+    def _count(self, predicted: Tensor, labels: Tensor) -> None:
         counted = labels != IGNORED
         self._pairs.update(zip(labels[counted].tolist(), predicted[counted].tolist(), strict=True))
 
     def state(self) -> Counter[tuple[int, int]]:
         """Return the counts."""
+        self._waiting.flush()
         return self._pairs
 
     def merge(self, state: Counter[tuple[int, int]]) -> None:
@@ -162,11 +180,12 @@ class ClassF1(Metric):
 
     def compute(self) -> dict[str, float]:
         """Return the score; a class without any hit counts as 0."""
-        if not self._pairs:
+        pairs = self.state()
+        if not pairs:
             return {}
-        ordered = sorted(self._pairs)
+        ordered = sorted(pairs)
         true, guess = zip(*ordered, strict=True)
-        weights = [self._pairs[pair] for pair in ordered]
+        weights = [pairs[pair] for pair in ordered]
         score = self._module.f1_score(true, guess, average=self._average, sample_weight=weights, zero_division=0.0)
         return {f"{self._average}_f1": float(score)}
 
@@ -193,29 +212,31 @@ class CalibrationError(Metric):
 
     def __init__(self, num_bins: int = 15) -> None:
         self._sums = [(ExactSum(), ExactSum(), ExactSum()) for _ in range(num_bins)]
+        self._waiting = Waiting(self._count)
 
     def update(self, values: Mapping[str, Any], num_samples: int) -> None:
-        """Put the samples of a batch into bins."""
+        """Take the probabilities of a batch."""
         probabilities, labels = torch.as_tensor(values["probabilities"]), torch.as_tensor(values["labels"])
         if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1]:
             shapes = f"{tuple(probabilities.shape)} and {tuple(labels.shape)}"
             raise EvaluationError(f"'probabilities' and 'labels' have shapes {shapes}; expected (B, C) and (B,)")
         confidence, predicted = probabilities.float().max(1)
-        hits = (predicted == labels.to(predicted.device)).tolist()
-        for sure, hit, label in zip(confidence.tolist(), hits, labels.tolist(), strict=True):
-            if not 0 <= sure <= 1.0001:
-                raise EvaluationError(f"'probabilities' holds {sure:g}; expected numbers from 0 to 1")
-            if label != IGNORED:
-                self._add(sure, hit)
+        labels = labels.to(predicted.device)
+        self._waiting.add(confidence, predicted == labels, labels != IGNORED)
 
-    def _add(self, sure: float, hit: bool) -> None:
-        last = len(self._sums) - 1
-        bin_ = self._sums[min(max(math.ceil(sure * len(self._sums)) - 1, 0), last)]
-        for total, value in zip(bin_, (1.0, sure, float(hit)), strict=True):
-            total.add((value,))
+    def _count(self, sure: Tensor, hit: Tensor, counted: Tensor) -> None:
+        wrong = sure[~((sure >= 0) & (sure <= 1.0001))]
+        if len(wrong):
+            raise EvaluationError(f"'probabilities' holds {wrong[0].item():g}; expected numbers from 0 to 1")
+        bins = ((sure * len(self._sums)).ceil().long() - 1).clamp(0, len(self._sums) - 1)
+        for number, sums in enumerate(self._sums):
+            inside = counted & (bins == number)
+            for total, values in zip(sums, (inside, sure[inside], hit[inside]), strict=True):
+                total.add(values)
 
     def state(self) -> list[list[SumState]]:
         """Return count, confidence and hits of each bin."""
+        self._waiting.flush()
         return [[total.state() for total in bin_] for bin_ in self._sums]
 
     def merge(self, state: list[list[SumState]]) -> None:

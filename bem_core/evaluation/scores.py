@@ -50,12 +50,12 @@ class Scores:
         """
         self.num_samples += num_samples
         for name, metric in self._metrics.items():
-            missing = [key for key in metric.needs if key not in values]
-            if missing:
-                raise EvaluationError(
-                    f"the metric {name!r} needs {missing[0]!r} from the outputs of _run_inference or the batch; "
-                    f"there are {', '.join(map(repr, values)) or 'none'}"
-                )
+            for key in metric.needs:
+                if key not in values:
+                    raise EvaluationError(
+                        f"the metric {name!r} needs {key!r} from the outputs of _run_inference or the batch; there are "
+                        f"{', '.join(map(repr, values)) or 'none'}"
+                    )
             metric.update(values, num_samples)
         for name, numbers in component.items():
             self._add(name, numbers, num_samples)

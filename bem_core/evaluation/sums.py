@@ -3,16 +3,51 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 # The smallest positive double is 2**-1074, so each double is a whole multiple of it.
 _SHIFT = 1074
-# Tensors are read when this many wait, or this many numbers: reading one makes the host wait for the device.
+# Tensors are worked on when this many wait, or this many numbers.
 _TENSORS, _NUMBERS = 64, 65536
+_LOW_BITS = 26
+
+
+class Waiting:
+    """Small tensors that wait until there are enough of them to be worth the work.
+
+    Reading a tensor makes the host wait for the device, and each operation on one costs microseconds, so both are done
+    for many batches at once. The tensors are copied: the model may write its next outputs to the same memory, and a
+    small tensor may be a view of a big one.
+
+    Args:
+        work: Takes flat tensors, each with what waited, as many as are given to `add`.
+    """
+
+    __slots__ = ("_columns", "_numbers", "_work")
+
+    def __init__(self, work: Callable[..., None]) -> None:
+        self._work = work
+        self._columns: list[list[Tensor]] = []
+        self._numbers = 0
+
+    def add(self, *tensors: Tensor) -> None:
+        """Let tensors wait; those of a call have as many numbers each."""
+        self._columns.append([tensor.detach().clone() for tensor in tensors])
+        self._numbers += tensors[0].numel()
+        if len(self._columns) >= _TENSORS or self._numbers >= _NUMBERS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Work on what waits."""
+        if self._columns:
+            columns, self._columns, self._numbers = self._columns, [], 0
+            self._work(*(torch.cat([one.reshape(-1) for one in column]) for column in zip(*columns, strict=True)))
 
 
 class SumState(NamedTuple):
@@ -30,47 +65,36 @@ class SumState(NamedTuple):
 class ExactSum:
     """Sum of numbers without rounding; only `value` rounds, once.
 
-    Tensors are kept for a while and read in one go, so they should be small: a number or a few for each sample.
+    Tensors wait for others before they are read, so they should be small: a number or a few for each sample.
     """
 
-    __slots__ = ("_pending", "_scaled", "_special", "_waiting")
+    __slots__ = ("_scaled", "_special", "_waiting")
 
     def __init__(self) -> None:
         self._scaled = 0
         self._special = 0.0
-        self._pending: list[tuple[Tensor, int]] = []
-        self._waiting = 0
+        self._waiting: dict[tuple[torch.device, int], Waiting] = {}
 
     def add(self, values: Tensor | Iterable[float], times: int = 1) -> None:
         """Add all elements of ``values``, each ``times`` times."""
-        if not isinstance(values, Tensor):
-            self._add(values, times)
-            return
-        self._pending.append((values.detach(), times))
-        self._waiting += values.numel()
-        if len(self._pending) >= _TENSORS or self._waiting >= _NUMBERS:
-            self._drain()
+        tensor = values if isinstance(values, Tensor) else torch.tensor([*values], dtype=torch.float64)
+        waiting = self._waiting.get((tensor.device, times))
+        if waiting is None:
+            waiting = self._waiting[tensor.device, times] = Waiting(partial(self._read, times))
+        waiting.add(tensor)
 
-    def _drain(self) -> None:
-        pending, self._pending, self._waiting = self._pending, [], 0
-        for times in {times for _, times in pending}:
-            same = [tensor.reshape(-1) for tensor, other in pending if other == times]
-            self._add(torch.cat(same).tolist(), times)
-
-    def _add(self, values: Iterable[float], times: int) -> None:
-        scaled = 0
-        for value in values:
-            number = value if isinstance(value, int) else float(value)
-            if not math.isfinite(number):
-                self._special += number
-                continue
-            numerator, denominator = number.as_integer_ratio()
-            scaled += numerator << (_SHIFT + 1 - denominator.bit_length())
-        self._scaled += scaled * times
+    def _read(self, times: int, tensor: Tensor) -> None:
+        values = tensor.cpu().double().numpy()
+        finite = np.isfinite(values)
+        if not finite.all():
+            self._special += float(values[~finite].sum())
+            values = values[finite]
+        self._scaled += times * _scaled_sum(values)
 
     def state(self) -> SumState:
         """Return what `merge` takes."""
-        self._drain()
+        for waiting in self._waiting.values():
+            waiting.flush()
         return SumState(self._scaled, self._special)
 
     def merge(self, state: SumState) -> None:
@@ -81,6 +105,27 @@ class ExactSum:
     def value(self) -> float:
         """Return the sum, rounded once; infinite or nan if a term was."""
         return quotient(self.state(), SumState(1 << _SHIFT))
+
+
+def _scaled_sum(values: np.ndarray[Any, np.dtype[np.float64]]) -> int:
+    """Return the sum of finite numbers times 2**1074.
+
+    Mantissas are added up by exponent, in two halves of 27 and 26 bits, which doubles add without rounding as long as
+    there are at most 2**26 of them.
+    """
+    mantissas, exponents = np.frexp(values)
+    wholes = np.ldexp(mantissas, 53).astype(np.int64)
+    lowest = int(exponents.min(initial=0))
+    places = exponents - lowest
+    high = np.bincount(places, weights=wholes >> _LOW_BITS)
+    low = np.bincount(places, weights=wholes & (1 << _LOW_BITS) - 1)
+    total = 0
+    for place in np.flatnonzero((high != 0) | (low != 0)):
+        whole = (int(high[place]) << _LOW_BITS) + int(low[place])
+        shift = int(place) + lowest - 53 + _SHIFT
+        # Numbers that are less than normal ones have zeros where they are cut off.
+        total += whole << shift if shift >= 0 else whole >> -shift
+    return total
 
 
 def quotient(upper: SumState, lower: SumState) -> float:
@@ -98,15 +143,15 @@ def quotient(upper: SumState, lower: SumState) -> float:
 class Mean:
     """Mean of numbers with weights, such as a loss over tokens; exact until `value` rounds."""
 
-    __slots__ = ("_total", "_weight")
+    __slots__ = ("_count", "_total", "_weight")
 
     def __init__(self) -> None:
-        self._total, self._weight = ExactSum(), ExactSum()
+        self._total, self._weight, self._count = ExactSum(), ExactSum(), 0
 
     def add(self, values: Tensor | Iterable[float], count: int, times: int = 1) -> None:
         """Add ``count`` numbers, each standing for ``times`` samples."""
         self._total.add(values, times)
-        self._weight.add((count,), times)
+        self._count += count * times
 
     def add_totals(self, totals: Tensor | Iterable[float], weights: Tensor | Iterable[float]) -> None:
         """Add sums and what they are to be divided by, such as losses summed over tokens and numbers of tokens."""
@@ -115,7 +160,8 @@ class Mean:
 
     def state(self) -> tuple[SumState, SumState]:
         """Return what `merge` takes."""
-        return self._total.state(), self._weight.state()
+        scaled, special = self._weight.state()
+        return self._total.state(), SumState(scaled + (self._count << _SHIFT), special)
 
     def merge(self, state: tuple[SumState, SumState]) -> None:
         """Add what another shard found."""
@@ -125,7 +171,7 @@ class Mean:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to divide by."""
-        return self._weight.state() == SumState()
+        return self.state()[1] == SumState()
 
     def value(self) -> float:
         """Return the mean; nan when nothing was added."""

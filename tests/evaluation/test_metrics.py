@@ -160,6 +160,17 @@ def test_calibration_by_hand() -> None:
     assert value("ece", batch)["calibration_error"] == pytest.approx(2 / 3 * 0.15, abs=1e-6)
 
 
+def test_outputs_may_be_overwritten_by_those_of_the_next_batch() -> None:
+    predictions, labels, loss = TENSOR([1, 2]), TENSOR([1, 1]), TENSOR([0.5, 0.5])
+    accuracy, mean = metrics.create("accuracy"), metrics.create("loss")
+    for _ in range(3):
+        accuracy.update({"predictions": predictions, "labels": labels}, 2)
+        mean.update({"loss": loss}, 2)
+        predictions += 5
+        loss += 1
+    assert (accuracy.compute(), mean.compute()) == ({"accuracy": 1 / 6}, {"loss": 1.5})
+
+
 def test_a_loss_of_a_batch_counts_for_each_of_its_samples() -> None:
     metric = metrics.create("loss")
     metric.update({"loss": TENSOR(1.0)}, 3)
@@ -281,3 +292,9 @@ def test_importing_loads_no_library_of_metrics() -> None:
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert "torch" in loaded
     assert not loaded & {"sacrebleu", "rouge_score", "nltk", "sklearn", "scipy", "torchmetrics"}
+
+
+def test_every_metric_is_documented() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    table = text.partition("## Metrics")[2].partition("## Statistics")[0]
+    assert [name for name in metrics.names() if f"`{name}`" not in table] == []
