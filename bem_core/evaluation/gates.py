@@ -154,7 +154,10 @@ def _check(gates: Iterable[Gate], found: Values, baseline: Values | None) -> Gat
 
 
 def _flat(values: Values) -> dict[str, float]:
-    return values.flat() if isinstance(values, EvaluationResult) else dict(values)
+    if isinstance(values, EvaluationResult):
+        return values.flat()
+    # A trainer puts ``eval_`` in front of what an evaluation found.
+    return {name.removeprefix("eval_"): value for name, value in values.items()} | dict(values)
 
 
 def _check_one(gate: Gate, values: Mapping[str, float], baseline: Mapping[str, float] | None) -> GateResult:

@@ -145,6 +145,12 @@ def test_reasons(section: dict[str, Any], line: str) -> None:
     assert str(report.results[0]) == line
 
 
+def test_metrics_as_a_trainer_names_them() -> None:
+    section = {"max_eval_loss": 2, "max_loss": 2, "mine": {"metric": "EM", "min": 0.6, "max_degradation_pct": 30}}
+    report = gates.check_gates(section, {"eval_loss": 1.5, "eval_exact_match": 0.5}, {"eval_exact_match": 0.8})
+    assert [one.status for one in report.results] == [PASS, PASS, FAIL, FAIL]
+
+
 def test_nan_passes_nothing() -> None:
     for section in ({"min_bleu": 0}, {"max_bleu": 0}, {"bleu": "== 0"}, {"mine": {"metric": "bleu", "max_delta": 9}}):
         report = gates.check_gates(section, {"bleu": float("nan")}, {"bleu": 1.0})
