@@ -89,10 +89,13 @@ class EvaluationConfig:
     Attributes:
         metrics: Names of the metrics of quality.
         performance_metrics: Names of the metrics of speed and memory.
-        slices: Parts of the test set that are reported on their own, by name.
+        slices: Parts of the test set that are reported on their own, by name; a mapping of conditions each.
         eval_batch_size: Examples of one batch; by default that of training.
         num_eval_samples: Examples that are evaluated at most.
         eval_frequency: Steps between the evaluations of a component, where they differ from ``training.eval_steps``.
+        track_latency: Whether the time of each batch is measured; naming a latency among the metrics does the same.
+        track_memory: Whether peak memory is read; naming it among the metrics does the same.
+        warmup_batches: First batches that are left out of the latency.
     """
 
     metrics: list[str] = field(default_factory=list)
@@ -106,6 +109,7 @@ class EvaluationConfig:
     eval_frequency: Positive | None = None
     track_latency: bool = False
     track_memory: bool = False
+    warmup_batches: Count = 3
     params: Free = field(default_factory=dict)
 
 
@@ -234,7 +238,7 @@ class BudgetConfig:
         baseline_flops: Floating-point operations of one forward pass.
         baseline_memory_mb: Peak memory of the baseline, in MB.
         parameter_tolerance: Share by which the parameters may differ; 0.05 is five percent.
-        memory_tolerance: The same for memory.
+        memory_tolerance: Share by which the memory may be more.
         flops_tolerance: The same for floating-point operations.
     """
 
@@ -258,7 +262,7 @@ class ExperimentConfig:
         experiment_type: Which component runs it.
         variant_id: Which variant of the component.
         compat: ``legacy`` gives options that the experiment does not set the values of its component's old trainer.
-        quality_gates: What a run must reach, by name; the component that runs it knows the names.
+        quality_gates: What a run must reach, by name; docs/evaluation.md says how they are read.
         metadata: Anything that people want to write down.
         components: Sections that components declare, by name.
         findings: What a person should look at; no part of the experiment.
