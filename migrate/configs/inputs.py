@@ -103,8 +103,17 @@ class Inputs:
     errors: list[tuple[str, str]] = field(default_factory=list)
 
 
-def gather(options: Options) -> Inputs:
-    """Read everything under the paths.
+def find_files(options: Options) -> sources.Listing:
+    """Find what there is to read under the paths, templates included.
+
+    Raises:
+        BemError: A path does not exist.
+    """
+    return sources.find(options.paths, ("yaml",), options.include, options.exclude, options.root, is_yaml)
+
+
+def gather(options: Options, listing: sources.Listing) -> Inputs:
+    """Read everything that was found.
 
     Raises:
         BemError: A pinned template can't be used, the templates would lie outside the project, or a base is missing and
@@ -112,7 +121,6 @@ def gather(options: Options) -> Inputs:
     """
     if not _under(os.path.realpath(options.folder), str(options.root)):
         raise BemError(f"{options.folder}: outside the project {options.root}, so no experiment there could name it")
-    listing = sources.find(options.paths, ("yaml",), options.include, options.exclude, options.root, is_yaml)
     inputs = Inputs(skipped=listing.skipped, errors=listing.errors)
     for pin in sorted(options.pins):
         inputs.pinned[os.path.realpath(pin)] = _template(pin, options)

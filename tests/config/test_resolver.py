@@ -228,8 +228,10 @@ def test_files_may_be_named_relative_to_the_working_directory(tmp_path: Path, mo
 
 def test_texts_stand_for_files(tmp_path: Path) -> None:
     root = write(tmp_path, {"x.yaml": "k: 1", "b.yaml": "l: 1"})
-    texts = {root / "x.yaml": "base_config: [b.yaml, new/c.yaml]\nk: 2", root / "new" / "c.yaml": "m: 1"}
-    assert Resolver(texts=texts).resolve(root / "x.yaml").data == {"l": 1, "m": 1, "k": 2}
+    resolver = Resolver()
+    resolver.put(root / "x.yaml", "base_config: [b.yaml, new/c.yaml]\nk: 2")
+    resolver.put(root / "new" / "c.yaml", "m: 1")
+    assert resolver.resolve(root / "x.yaml").data == {"l": 1, "m": 1, "k": 2}
     assert resolve(root / "x.yaml").data == {"k": 1}
 
 
