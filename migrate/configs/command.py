@@ -201,6 +201,7 @@ def check(no_schema: bool, quiet: bool, everything: bool, form: str, **arguments
     import json
 
     from migrate.configs.check import check
+    from migrate.configs.view import counted
 
     checked = check(_options(arguments), schema=not no_schema)
     if form == "json":
@@ -215,9 +216,9 @@ def check(no_schema: bool, quiet: bool, everything: bool, form: str, **arguments
             click.echo(f"... and {len(lines) - _SHOWN} more: --all shows them")
         if not quiet:
             notes = (
-                f"; {checked.notes} legacy names or numbers as text, which load all the same" if checked.notes else ""
+                f"; legacy names or numbers as text, which load all the same: {checked.notes}" if checked.notes else ""
             )
-            click.echo(f"{checked.files} files checked, {len(checked.problems)} with problems{notes}")
+            click.echo(f"{counted(checked.files, 'file')} checked, {len(checked.problems)} with problems{notes}")
     raise click.exceptions.Exit(int(bool(checked.problems)))
 
 
@@ -263,6 +264,7 @@ def _options(arguments: dict[str, Any]) -> Options:
         on_dangling=arguments.get("on_dangling", "drop"),
         include=arguments.get("include", ()),
         exclude=(*own.exclude, *arguments.get("exclude", ())),
+        ignore=frozenset(own.ignore),
         jobs=arguments.get("jobs") or 0,
     )
 

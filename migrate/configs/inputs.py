@@ -40,6 +40,7 @@ class Options:
         on_dangling: What to do with a file whose base is not there.
         include: Globs; empty for all files.
         exclude: Globs.
+        ignore: Codes of findings that nobody wants to see.
         jobs: Number of processes for the proof; 0 for one a core.
     """
 
@@ -56,6 +57,7 @@ class Options:
     on_dangling: OnDangling = "drop"
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    ignore: frozenset[str] = frozenset()
     jobs: int = 0
 
     @property

@@ -211,7 +211,7 @@ class Runner:
         report, options = self.report, self.options
         sources = {**inputs.fresh, **inputs.kept}
         report.alone = sorted([*inputs.alone, *output.alone], key=lambda file: file.path)
-        report.findings = sorted([*inputs.findings, *output.findings])
+        report.findings = sorted(f for f in [*inputs.findings, *output.findings] if f.code not in options.ignore)
         report.skipped, report.errors = inputs.skipped, list(inputs.errors)
         sources |= self.disk
         before = {name: size_of(source, name in inputs.dropped) for name, source in sources.items()}

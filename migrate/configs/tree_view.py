@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 from migrate.configs.hierarchy import Hierarchy, Member
+from migrate.configs.view import counted
 
 _STYLE = """
 body{font:14px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:1200px;padding:0 1rem;color:#1c2430;background:#fff}
@@ -62,7 +63,8 @@ def page(hierarchy: Hierarchy, title: str) -> str:
     own, total = sum(member.own for member in hierarchy.members.values()), sum(member.total for member in files)
     parts = [
         f"<h1>{escape(title)}</h1>",
-        f"<p>{len(files)} files on {len(templates)} templates: {total} leaves written as {own}.</p>",
+        f"<p>{counted(len(files), 'file')} on {counted(len(templates), 'template')}: "
+        f"{total} leaves written as {own}.</p>",
         *(f"<p><b>{escape(path)}</b>: {escape(reason)}</p>" for path, reason in hierarchy.broken),
         "<h2>Hierarchy</h2>",
         "<ul>",

@@ -171,3 +171,13 @@ def test_help_lists_options_and_subcommands(run_cli: Cli) -> None:
     ):
         assert word in shown
     assert "--max-templates" in run_cli("configs", "refit", "--help").stdout
+
+
+def test_findings_that_the_project_ignores_are_not_reported(folder: Path, run_cli: Cli) -> None:
+    for path in folder.glob("*.yaml"):
+        path.write_text(f"base_config: gone.yaml\n{path.read_text()}")
+    (folder.parent / "pyproject.toml").write_text('[tool.bem-migrate]\nignore = ["BM201"]\n')
+    done = run_cli("configs", "experiments", "--format", "json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["findings"] == []
+    assert "gone.yaml" not in (folder / "lora_1.yaml").read_text()
