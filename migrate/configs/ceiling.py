@@ -22,6 +22,18 @@ class Ceiling:
     experiments_only: float
     with_templates: float
 
+    def of(self, leaves: int, experiments: int, with_templates: int) -> Ceiling:
+        """Return the same bound on files that share something through templates already.
+
+        Args:
+            leaves: Those of the documents.
+            experiments: Those that are written in their files.
+            with_templates: Those that are written in the files and in their templates.
+        """
+        least = (1 - self.experiments_only) * leaves, (1 - self.with_templates) * leaves
+        written = experiments, with_templates
+        return Ceiling(*(max(0.0, 1 - few / now) if now else 0.0 for few, now in zip(least, written, strict=True)))
+
 
 def ceiling(documents: Mapping[str, Mapping[Any, Any]]) -> Ceiling:
     """Return the bound for ``documents``.

@@ -206,8 +206,8 @@ def _find(source: Source, options: Options) -> tuple[list[str], str | None]:
 
 def _dangling(source: Source, message: str, keep: bool, options: Options) -> Finding:
     entry = source.layout.find((BASE,))
-    what = "so the file is left alone" if keep else "so no value of it was ever applied, and the line is dropped"
-    hint = "The programs that read these files looked beside the file only."
+    what = "the file is left alone" if keep else "the line is dropped"
+    hint = "The programs that read these files looked beside the file only, so nothing of it was ever applied."
     place = entry.key_node.start_mark.index if entry else 0
     return at(source, place, DANGLING, f"{message}, which is not there under {options.home}: {what}", hint)
 

@@ -223,7 +223,10 @@ class Runner:
         report.templates = (_total(old), _total(now))
         chain = Chain({**inputs.pinned, **inputs.ours}, options.root)
         kept = {name: merge(chain.joined(inputs.bases[name]), source.coded) for name, source in inputs.kept.items()}
-        report.ceiling = ceiling({**kept, **{name: source.coded for name, source in inputs.fresh.items()}})
+        documents = {**kept, **{name: source.coded for name, source in inputs.fresh.items()}}
+        written = report.experiments[0].leaves
+        total = sum(map(figures.count, documents.values()))
+        report.ceiling = ceiling(documents).of(total, written, written + report.templates[0].leaves)
         report.infos = [
             _info(real, source, options, output, _state(real, old, new)) for real, source in sorted(now.items())
         ]

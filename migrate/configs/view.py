@@ -13,7 +13,7 @@ from migrate.report import CODES, Finding
 if TYPE_CHECKING:
     from rich.console import Console
 
-SHOWN = 15
+SHOWN = 10
 
 
 def to_json(report: Report) -> str:

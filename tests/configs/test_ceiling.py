@@ -34,3 +34,12 @@ def test_no_plan_is_above_it() -> None:
     found = measure(search(documents), documents)
     assert 0.8 * bound.with_templates < found.with_templates < bound.with_templates
     assert found.experiments_only < bound.experiments_only
+
+
+def test_what_is_shared_already_cannot_go_again() -> None:
+    documents = {"a": {"x": 1, "y": 1}, "b": {"x": 1, "y": 2}}
+    bound = ceiling(documents)
+    assert bound.of(4, 4, 4) == bound == Ceiling(0.5, 0.25)
+    # y in each file and a base_config line; x in a template.
+    assert bound.of(4, 4, 5) == Ceiling(0.5, pytest.approx(0.4))
+    assert bound.of(4, 2, 3) == Ceiling(0.0, 0.0)

@@ -103,7 +103,7 @@ def test_the_page_shows_templates_members_and_leaves(folder: Path, run_cli: Cli,
     assert page.open == []
     assert "lora_<6>.yaml" in page.text
     assert "training.learning_rate" in page.text
-    assert "7 files on 1 templates" in page.text
+    assert "7 files on 1 template:" in page.text
 
 
 def test_check_lists_every_problem(folder: Path, run_cli: Cli) -> None:
