@@ -124,6 +124,8 @@ def gather(options: Options, listing: sources.Listing) -> Inputs:
     """
     if not _under(os.path.realpath(options.folder), str(options.root)):
         raise BemError(f"{options.folder}: outside the project {options.root}, so no experiment there could name it")
+    if os.path.exists(options.folder) and not os.path.isdir(options.folder):
+        raise BemError(f"{options.folder}: not a folder, so no templates can be in it")
     inputs = Inputs(skipped=listing.skipped, errors=listing.errors)
     for pin in sorted(options.pins):
         inputs.pinned[os.path.realpath(pin)] = _template(pin, options)

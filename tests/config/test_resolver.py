@@ -283,6 +283,12 @@ def test_explain_shows_overrides_first_and_what_they_shadow(tmp_path: Path) -> N
     assert lines[2].endswith("x.yaml:3:18: sets 3.0, shadowed")
 
 
+def test_explain_says_that_mappings_merge(tmp_path: Path) -> None:
+    root = write(tmp_path, {"x.yaml": "base_config: b.yaml\nm: {a: 1}\n", "b.yaml": "m: {b: 2}\n"})
+    last = str(explain(root / "x.yaml", "m", schema=False)).splitlines()[-1]
+    assert last.endswith("b.yaml:1:4: sets a mapping, merged")
+
+
 def test_explain_knows_defaults_legacy_names_and_near_names(tmp_path: Path) -> None:
     root = write(tmp_path, {"x.yaml": "training:\n  grad_clip_norm: 0.5\nplain: {a: 1}\n"})
     assert explain(root / "x.yaml", "training.eval_steps").steps == ()
