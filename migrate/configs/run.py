@@ -16,7 +16,7 @@ from bem_core.config.merge import merge
 from bem_core.errors import BemError
 from migrate.configs import figures
 from migrate.configs.build import Builder, Output, elsewhere
-from migrate.configs.ceiling import ceiling
+from migrate.configs.ceiling import Ceiling, ceiling_of, least
 from migrate.configs.expand import expanded
 from migrate.configs.inputs import Chain, Inputs, Options, find_files, gather
 from migrate.configs.readback import Claim, Mismatch
@@ -224,15 +224,21 @@ class Runner:
         chain = Chain({**inputs.pinned, **inputs.ours}, options.root)
         kept = {name: merge(chain.joined(inputs.bases[name]), source.coded) for name, source in inputs.kept.items()}
         documents = {**kept, **{name: source.coded for name, source in inputs.fresh.items()}}
-        written = report.experiments[0].leaves
-        total = sum(map(figures.count, documents.values()))
-        report.ceiling = ceiling(documents).of(total, written, written + report.templates[0].leaves)
+        report.ceiling = self._ceiling(documents, chain, [*inputs.pinned, *inputs.ours])
         report.infos = [
             _info(real, source, options, output, _state(real, old, new)) for real, source in sorted(now.items())
         ]
         report.infos += [_info(real, inputs.ours[real], options, output, "removed") for real in unused]
         report.depth = _depth(Chain({**inputs.pinned, **now}, options.root), output.bases.values())
         report.unshared = sorted(name for name, bases in output.bases.items() if not bases)
+
+    def _ceiling(self, documents: Mapping[str, Mapping[str, Any]], chain: Chain, given: Sequence[str]) -> Ceiling:
+        """Return what could at most go; only a refit can do without the templates of earlier runs."""
+        experiments, templates = self.report.experiments[0].leaves, self.report.templates[0].leaves
+        if self.report.command == "refit":
+            return ceiling_of(least(documents), experiments, experiments + templates)
+        found = least(documents, [chain.resolved(real) for real in given])
+        return ceiling_of(found, experiments, experiments + templates, templates)
 
 
 def plan_of(inputs: Inputs, options: Options, given: Sequence[Mapping[str, Any]], find: Search) -> Plan:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks._configs_planted import hierarchy
-from migrate.configs.ceiling import Ceiling, ceiling
+from migrate.configs.ceiling import Ceiling, Least, ceiling, ceiling_of, least
 from migrate.configs.figures import measure
 from migrate.configs.search import search
 
@@ -38,8 +38,12 @@ def test_no_plan_is_above_it() -> None:
 
 def test_what_is_shared_already_cannot_go_again() -> None:
     documents = {"a": {"x": 1, "y": 1}, "b": {"x": 1, "y": 2}}
-    bound = ceiling(documents)
-    assert bound.of(4, 4, 4) == bound == Ceiling(0.5, 0.25)
-    # y in each file and a base_config line; x in a template.
-    assert bound.of(4, 4, 5) == Ceiling(0.5, pytest.approx(0.4))
-    assert bound.of(4, 2, 3) == Ceiling(0.0, 0.0)
+    assert least(documents) == Least(own=2, shared=1)
+    # y in each file and a base_config line; x in a template, which may go or stays.
+    assert ceiling_of(least(documents), 4, 5) == Ceiling(0.5, pytest.approx(0.4))
+    assert ceiling_of(least(documents, [{"x": 1}]), 4, 5, staying=1) == Ceiling(0.5, pytest.approx(0.4))
+    assert ceiling_of(least(documents), 2, 3) == Ceiling(0.0, 0.0)
+
+
+def test_a_file_may_give_up_what_a_template_has() -> None:
+    assert least({"a": {"x": 1, "y": 1, "z": 1}}, [{"x": 1, "y": 2}]) == Least(own=2, shared=0)
