@@ -250,14 +250,16 @@ def plan_of(inputs: Inputs, options: Options, given: Sequence[Mapping[str, Any]]
     while left := {name: documents[name] for name, bases in plan.bases.items() if not bases}:
         own = len(plan.templates) - len(given) + (len(inputs.ours) if given else 0)
         limit = None if options.max_templates is None else max(0, options.max_templates - own)
+        pinned = [_in_order(content) for content in contents]
+        order = sorted(range(len(pinned)), key=lambda number: repr(pinned[number]))
         search_options = SearchOptions(
             max_depth=options.max_depth,
             max_templates=limit,
             min_support=options.min_support,
             default_share=options.default_share,
-            pinned=tuple(_in_order(content) for content in contents),
+            pinned=tuple(pinned[number] for number in order),
         )
-        found = find({name: _in_order(document) for name, document in left.items()}, search_options)
+        found = _renumbered(find({name: _in_order(document) for name, document in left.items()}, search_options), order)
         if options.order:
             for template, content in zip(found.templates, contents, strict=False):
                 template.values = content  # the pinned ones, with their keys in order again
@@ -271,6 +273,23 @@ def plan_of(inputs: Inputs, options: Options, given: Sequence[Mapping[str, Any]]
 def _in_order(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return data with its keys sorted: a plan must not depend on their order, which bases change."""
     return {key: _in_order(value) if isinstance(value, dict) else value for key, value in sorted(data.items())}
+
+
+def _renumbered(plan: Plan, order: Sequence[int]) -> Plan:
+    """Return a plan with pinned templates in another order than that of the search.
+
+    A search has them sorted, since it may depend on their order, which is not the same in a later run: names give it.
+    """
+
+    def place(number: int) -> int:
+        return order[number] if number < len(order) else number
+
+    templates = [
+        replace(template, id=place(template.id), parents=tuple(map(place, template.parents)))
+        for template in plan.templates
+    ]
+    bases = {name: tuple(map(place, found)) for name, found in plan.bases.items()}
+    return Plan(sorted(templates, key=lambda template: template.id), bases)
 
 
 def _extend(plan: Plan, found: Plan, contents: list[dict[str, Any]]) -> None:

@@ -503,3 +503,20 @@ def test_templates_stay_as_long_as_a_file_elsewhere_extends_them(tmp_path: Path)
     part = refit(Options((str(folder / "b"),), folder.parent, templates=str(folder / "templates")), fit_nothing)
     assert {info.name: info.state for info in part.infos}["templates/base.yaml"] != "removed"
     assert resolved(folder, "a_one.yml") == yaml.safe_load(PLAIN["a_one.yml"])
+
+
+def test_the_next_run_searches_with_the_same_templates_in_the_same_order(tmp_path: Path) -> None:
+    bodies = {"z": "p: 1\nq: [1]\nr: x\n", "a": "s: 2\nt: [2]\nu: y\n", "m": "v: 3\nw: [3]\nx: z\n"}
+    files = {f"{letter}{number}.yaml": f"{body}own: {number}\n" for letter, body in bodies.items() for number in (1, 2)}
+    folder = write(tmp_path, {**files, "alone.yaml": "nothing: shared\n"})
+    asked: list[list[dict[str, Any]]] = []
+
+    def find(documents: Documents, search_options: SearchOptions) -> Plan:
+        asked.append([dict(content) for content in search_options.pinned])
+        return pairs(dict(reversed(documents.items())), search_options)
+
+    run(options(folder), find)
+    last = asked[-1]
+    assert len(last) == 3
+    assert run(options(folder), find).changed == {}
+    assert asked[-1] == last
