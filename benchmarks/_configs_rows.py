@@ -147,8 +147,8 @@ def speed_goals(runs: Sequence[Run]) -> list[Goal]:
     return goals
 
 
-def table(runs: Sequence[Run], goals: Sequence[Goal]) -> list[Table]:
-    """Return the table of what was found and that of the goals."""
+def table(runs: Sequence[Run]) -> Table:
+    """Return the table of what was found."""
     found = Table(title="templates found", title_justify="left")
     found.add_column("configurations", no_wrap=True)
     for heading in ("files", "templates", "depth", "leaves\nbefore", "after", "experiments\nonly", "with\ntemplates"):
@@ -162,9 +162,14 @@ def table(runs: Sequence[Run], goals: Sequence[Goal]) -> list[Table]:
         bound = f"{one.ceiling.experiments_only:.1%} {one.ceiling.with_templates:.1%}"
         took = f"{one.ratio:.3f}", f"{one.wall_s:.1f}", f"{one.peak_mb:.0f}"
         found.add_row(one.name, *map(str, numbers), *shares, bound, *took)
+    return found
+
+
+def goals_table(goals: Sequence[Goal]) -> Table:
+    """Return the table of the goals."""
     held = Table(title="goals", title_justify="left")
     for heading in ("goal", "figure", "met"):
         held.add_column(heading)
     for goal in goals:
         held.add_row(goal.text, goal.figure, "yes" if goal.met else "NO")
-    return [found, held]
+    return held

@@ -10,12 +10,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from _configs_command import best_command, command_goals, command_table
 from _configs_planted import Planted, hierarchy, orthogonal
-from _configs_rows import Run, corpus_goals, load, planted_goals, run, speed_goals, table
+from _configs_rows import Run, corpus_goals, goals_table, load, planted_goals, run, speed_goals, table
 from rich.console import Console
 
 CORPORA = {
@@ -30,30 +31,41 @@ PLANTED: dict[str, Callable[[], Planted]] = {
     "hierarchy, 5,000 files": lambda: hierarchy(5000, 10, 12),
 }
 
+# Also written to files, for so many runs of the whole command.
+COMMANDS = {"hierarchy, 500 files": 3, "groups, 500 files": 3, "hierarchy, 5,000 files": 1}
+
 
 def main() -> int:
     """Run what the command line names; the exit code is 1 where a goal is missed."""
     options = _parser().parse_args()
     console = Console(width=options.width)
-    runs: list[Run] = []
-    for name, (folder, most, _) in CORPORA.items():
-        if not (options.corpora / folder).is_dir():
-            console.print(f"{name}: no folder {folder} in the one that --corpora names; left out", markup=False)
-            continue
-        runs.append(run(name, load(options.corpora / folder), most))
-    for name, make in PLANTED.items():
-        if options.fast and "5,000" in name:
-            continue
-        planted = make()
-        runs.append(run(name, planted.documents, None, planted))
-    goals = corpus_goals(runs, {name: wanted for name, (_, _, wanted) in CORPORA.items()}, {"bem": 24, "torchtune": 60})
-    goals += planted_goals(runs) + speed_goals(runs)
-    for shown in table(runs, goals):
-        console.print(shown)
+    planted = {name: make() for name, make in PLANTED.items() if not (options.fast and "5,000" in name)}
+    runs = [] if options.command else _searches(options.corpora, planted, console)
+    commands = [best_command(name, planted[name], rounds) for name, rounds in COMMANDS.items() if name in planted]
+    goals = command_goals(commands)
+    if runs:
+        shares = {name: wanted for name, (_, _, wanted) in CORPORA.items()}
+        goals = [*corpus_goals(runs, shares, {"bem": 24, "torchtune": 60}), *planted_goals(runs), *goals]
+        goals += speed_goals(runs)
+        console.print(table(runs))
+    console.print(command_table(commands))
+    console.print(goals_table(goals))
     if options.json:
-        report = {"runs": [one.report() for one in runs], "goals": [asdict(goal) for goal in goals]}
+        report = {"runs": [one.report() for one in runs], "commands": [asdict(one) for one in commands]}
+        report["goals"] = [asdict(goal) for goal in goals]
         options.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
     return 0 if all(goal.met for goal in goals) else 1
+
+
+def _searches(corpora: Path, planted: Mapping[str, Planted], console: Console) -> list[Run]:
+    """Run the search alone on every set of configurations."""
+    runs: list[Run] = []
+    for name, (folder, most, _) in CORPORA.items():
+        if not (corpora / folder).is_dir():
+            console.print(f"{name}: no folder {folder} in the one that --corpora names; left out", markup=False)
+            continue
+        runs.append(run(name, load(corpora / folder), most))
+    return runs + [run(name, made.documents, None, made) for name, made in planted.items()]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -67,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         help="folder with the real files; default: the one beside this repository",
     )
     add("--fast", action="store_true", help="leave out the 5,000 files")
+    add("--command", action="store_true", help="only the whole command, not the search alone")
     add("--json", type=Path, help="write all figures to this file")
     add("--width", type=int, default=140, help="columns of the tables")
     return parser

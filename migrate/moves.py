@@ -199,10 +199,6 @@ class Moves:
         target = self.resolve(dotted)
         return target is not None and target.dotted in self._ancestors
 
-    def consistent(self, dotted: str) -> bool:
-        """Whether everything below ``dotted`` goes wherever ``dotted`` goes."""
-        return not self.leads_to(dotted)
-
     def rename(self, name: str) -> tuple[str, Target] | None:
         """Rewrite a name as a string spells it, ``a.b.c`` or ``a.b:c.d``, in the same style.
 

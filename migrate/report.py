@@ -43,4 +43,6 @@ CODES: dict[str, str] = {
     "BM111": "relative import reaches above the top-level package under every source root",
     "BM112": "path of a moved module in text",
     "BM113": "the rewritten file failed the safety check and was left alone",
+    "BM201": "base_config named a file that is not there",
+    "BM202": "a comment that is no longer in any file",
 }

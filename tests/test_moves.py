@@ -109,7 +109,6 @@ def test_rename_keeps_the_style(moves: Moves, spelled: str, new: str) -> None:
 )
 def test_leads_to(moves: Moves, name: str, leads: bool) -> None:
     assert moves.leads_to(name) is leads
-    assert moves.consistent(name) is not leads
 
 
 @pytest.mark.parametrize(

@@ -57,8 +57,14 @@ class Explanation:
             lines.append("  the default of the schema")
         for number, step in enumerate(reversed(self.steps)):
             said = f"{step.action} it" if step.action == "deletes" else f"{step.action} {show(step.value)}"
-            lines.append(f"  {step.location}: {said}{', shadowed' if number and step.action == 'sets' else ''}")
+            lines.append(f"  {step.location}: {said}{self._fate(step) if number else ''}")
         return "\n".join(lines)
+
+    def _fate(self, step: Step) -> str:
+        """Say what becomes of what a step does, when it is not the last."""
+        if step.action != "sets":
+            return ""
+        return ", merged" if isinstance(step.value, dict) and isinstance(self.value, dict) else ", shadowed"
 
 
 def explain(

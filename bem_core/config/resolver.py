@@ -97,7 +97,6 @@ class Resolver:
         directives: Names of the directives.
         on_dangling: Whether a base that does not exist is an error, or is left out with a finding.
         make_layer: Makes the overlay of a document; by default the document as it is.
-        texts: Texts of files, for those that are not on disk or not yet so.
     """
 
     def __init__(
@@ -107,18 +106,21 @@ class Resolver:
         directives: Directives = DEFAULT,
         on_dangling: OnDangling = "error",
         make_layer: Callable[[Path, Document, Directives], Layer] = plain_layer,
-        texts: Mapping[Path, str] | None = None,
     ) -> None:
         self._root = root
         self._template_dirs = shipped_templates() if template_dirs is None else template_dirs
         self._directives = directives
         self._drop = on_dangling == "drop"
         self._make_layer = make_layer
-        self._texts = {_normal(path): text for path, text in (texts or {}).items()}
+        self._texts: dict[Path, str] = {}
         self._done: dict[Path, Resolved] = {}
         self._lookup: Lookup | None = None
         self._shown = Path()
         self._folder = Path()
+
+    def put(self, path: Path, text: str) -> None:
+        """Take a text for a file that was not resolved yet, in place of what is on disk."""
+        self._texts[_normal(path)] = text
 
     def resolve(self, path: Path) -> Resolved:
         """Resolve a file.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,6 +21,8 @@ MAX_BYTES = 1 << 20
 MAX_DEPTH = 100
 # Keys and values of one document, with aliases unfolded.
 MAX_VALUES = 100_000
+# Of the texts that are remembered.
+_LONGEST = 60
 # A number in base 60 takes quadratic time to read.
 MAX_NUMBER = 500
 # A composer recurses, libyaml's in C: far below what overflows its stack, far above what a person writes.
@@ -31,6 +34,26 @@ _NUMBERS = frozenset(_CORE + name for name in "int float".split())
 _MERGE = _CORE + "merge"
 
 _Pair = tuple[yaml.Node, yaml.Node]
+_PLAIN = (True, False)
+
+
+class _Loader(LOADER):  # type: ignore[misc]
+    """Finds the type of equal plain scalars once: matching them one by one is half of the time of reading."""
+
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+        """Return the tag of a node that has none."""
+        if kind is yaml.ScalarNode and implicit == _PLAIN and len(value) <= _LONGEST:
+            return _tag_of(value)
+        return super().resolve(kind, value, implicit)
+
+
+@lru_cache(maxsize=1 << 16)
+def _tag_of(text: str) -> str:
+    loader = LOADER("")
+    try:
+        return str(loader.resolve(yaml.ScalarNode, text, _PLAIN))
+    finally:
+        loader.dispose()
 
 
 class YamlError(ConfigError):
@@ -149,12 +172,15 @@ def parse(text: str, source: str) -> Document:
         return Document(source, text, yaml.MappingNode(_CORE + "map", [], mark, mark), {})
     if not isinstance(node, yaml.MappingNode):
         raise YamlError(_location(node, source), f"expected a mapping at the top, found a {_kind(node)}")
-    _check_size(node, source)
+    if "*" in text:
+        _check_size(node, source)
+    else:
+        _check_plain_size(node, source)
     return Document(source, text, node, _Builder(source).mapping(node))
 
 
 def _compose(text: str) -> yaml.Node | None:
-    loader = LOADER(text)
+    loader = _Loader(text)
     try:
         node: yaml.Node | None = loader.get_single_node()
     finally:
@@ -177,6 +203,19 @@ def _check_depth(text: str, source: str) -> None:
                 raise YamlError(_at(event.start_mark, source), f"nested more than {MAX_DEPTH} levels deep")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
+
+
+def _check_plain_size(root: yaml.Node, source: str) -> None:
+    """Do as `_check_size` where there can be no alias, in half the time."""
+    level: list[yaml.Node] = [root]
+    size = depth = 0
+    while level:
+        size, depth = size + len(level), depth + 1
+        if depth > MAX_DEPTH:
+            raise YamlError(_location(level[0], source), f"nested more than {MAX_DEPTH} levels deep")
+        level = [child for node in level for child in _children(node)]
+    if size > MAX_VALUES:
+        raise YamlError(Location(source), f"more than {MAX_VALUES} values, which no configuration has")
 
 
 def _check_size(root: yaml.Node, source: str) -> None:

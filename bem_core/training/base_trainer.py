@@ -16,12 +16,13 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from bem_core.config import ExperimentConfig
 from bem_core.errors import CheckpointError, TrainingError, TrainingInterrupted
+from bem_core.evaluation.modes import evaluation_mode
 from bem_core.training import setup
 from bem_core.training.batches import Source, make_source
 from bem_core.training.callbacks import Callback
 from bem_core.training.checkpoint import load_tree
 from bem_core.training.distributed import join
-from bem_core.training.evaluating import FirstBatches, evaluation_mode, judge_of, prefixed
+from bem_core.training.evaluating import FirstBatches, judge_of, prefixed
 from bem_core.training.guards import FiniteGuard
 from bem_core.training.loop import Loop
 from bem_core.training.meter import Meter

@@ -4,29 +4,14 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from itertools import islice
 from typing import Any
-
-from torch import nn
 
 from bem_core.config.base_config import ExperimentConfig
 from bem_core.errors import TrainingError
 from bem_core.training.state import Judge
 
 PREFIX = "eval_"
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Put a model in evaluation mode, and each of its modules back to its own mode afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def prefixed(metrics: Any) -> dict[str, float]:

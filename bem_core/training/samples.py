@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch.utils.data import (
     default_convert,
 )
 
+from bem_core.utils.batching import collate as padded
 from bem_core.utils.seeding import sample_seed
 
 Key = tuple[int, int]
@@ -252,7 +254,9 @@ def _seeded(seed: int) -> Iterator[None]:
 
 def has_random_collation(collate: Any) -> bool:
     """Tell whether a collation may draw random numbers: all but torch's own and what says ``deterministic``."""
-    return collate not in (default_collate, default_convert) and not getattr(collate, "deterministic", False)
+    while isinstance(collate, partial):
+        collate = collate.func
+    return collate not in (default_collate, default_convert, padded) and not getattr(collate, "deterministic", False)
 
 
 def is_random(dataset: Any) -> bool:

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bem_core.config.base_config import ExperimentConfig
-from bem_core.errors import ConfigError
 from bem_core.training.callbacks import Callback, Record
+from bem_core.utils.extras import import_extra
 
 if TYPE_CHECKING:
     from bem_core.training.base_trainer import BaseTrainer
-
-
-def _load(module: str, key: str, extra: str) -> Any:
-    """Import an optional package.
-
-    Raises:
-        ConfigError: It is not there.
-    """
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"{key}: needs {error.name}; pip install 'bem-migrate[{extra}]'") from error
 
 
 def _scalars(record: Record) -> dict[str, float]:
@@ -38,13 +25,15 @@ class TensorBoard(Callback):
     """
 
     def __init__(self, folder: Path) -> None:
-        self._module = _load("torch.utils.tensorboard", "logging.tensorboard_enabled", "tensorboard")
+        import_extra("tensorboard", "tensorboard", "logging.tensorboard_enabled")
         self._folder = folder
         self._writer: Any = None
 
     def on_train_begin(self, trainer: BaseTrainer) -> None:
         """Open the file; what an earlier process wrote after the checkpoint is hidden."""
-        self._writer = self._module.SummaryWriter(str(self._folder), purge_step=trainer.progress.step + 1)
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(self._folder), purge_step=trainer.progress.step + 1)
 
     def on_log(self, trainer: BaseTrainer, record: Record) -> None:
         """Write the scalars."""
@@ -68,7 +57,7 @@ class WeightsAndBiases(Callback):
     """
 
     def __init__(self, config: ExperimentConfig, folder: Path) -> None:
-        self._module = _load("wandb", "logging.wandb_enabled", "wandb")
+        self._module = import_extra("wandb", "wandb", "logging.wandb_enabled")
         self._config, self._folder = config, folder
         self._id: str | None = None
         self._run: Any = None

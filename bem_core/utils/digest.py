@@ -22,9 +22,9 @@ def digest(value: Any) -> str:
 
 def _update(state: Any, value: Any) -> None:
     if isinstance(value, Tensor):
-        plain = value.detach().cpu().contiguous()
+        plain = value.detach().cpu().resolve_conj().resolve_neg().contiguous()
         state.update(f"{plain.dtype}{tuple(plain.shape)}".encode())
-        state.update(plain.reshape(-1).view(torch.uint8).numpy().data if plain.numel() else b"")
+        state.update(plain.as_strided((plain.numel(),), (1,)).view(torch.uint8).numpy().data if plain.numel() else b"")
     elif isinstance(value, dict):
         for key, below in value.items():
             state.update(repr(key).encode())

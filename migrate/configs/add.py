@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from bem_core.errors import BemError
-from migrate.configs.inputs import Options, gather
+from migrate.configs.inputs import Options
 from migrate.configs.report import Report
-from migrate.configs.run import Runner
+from migrate.configs.run import Runner, reading
 from migrate.configs.search import Plan, SearchOptions, Template, fit
 
 
@@ -19,10 +19,10 @@ def add(options: Options) -> Report:
     Raises:
         BemError: There are no templates, or see `migrate.configs.run.run`.
     """
-    inputs = gather(options)
-    if not inputs.ours and not inputs.pinned:
-        raise BemError(f"no templates in {options.folder}; run bem-migrate configs on the folder first")
-    return Runner(replace(options, max_templates=0), "add", frozen=True).go(inputs, _fit)
+    with reading(options) as read:
+        if not read.inputs.ours and not read.inputs.pinned:
+            raise BemError(f"no templates in {options.folder}; run bem-migrate configs on the folder first")
+        return Runner(replace(options, max_templates=0), "add", read, frozen=True).go(read.inputs, _fit)
 
 
 def _fit(documents: Mapping[str, Mapping[Any, Any]], options: SearchOptions) -> Plan:

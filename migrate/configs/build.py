@@ -254,14 +254,15 @@ class Builder:
     def _members(self) -> dict[str, list[str]]:
         """Return the names of what extends each template directly, in order."""
         members: dict[str, list[str]] = defaultdict(list)
-        for name in sorted(self.output.bases):
-            for base in self.output.bases[name]:
+        for name, bases in self.output.bases.items():
+            for base in bases:
                 members[base].append(name)
+        for real, source in self.inputs.ours.items():
+            members[real] += elsewhere(source, self.inputs, self.options)
+        members = defaultdict(list, {real: sorted(names) for real, names in members.items()})
         for real in sorted({*self.nodes, *self.inputs.ours, *self.inputs.pinned}):
             for base in self._bases_of(real):
                 members[base].append(self.options.name(real))
-        for real, source in self.inputs.ours.items():
-            members[real] += elsewhere(source, self.inputs, self.options)
         return members
 
     def _template_text(self, node: _Node, members: Sequence[str]) -> str:

@@ -11,8 +11,7 @@ from pathlib import Path
 from bem_core.config.config_loader import load_experiment_config
 from bem_core.config.resolver import Resolver
 from bem_core.errors import ConfigError
-from migrate import sources
-from migrate.configs.inputs import Options, is_yaml
+from migrate.configs.inputs import Options, find_files
 
 
 @dataclass
@@ -37,7 +36,7 @@ def check(options: Options, schema: bool = True) -> Checked:
         options: Where to look.
         schema: Whether the files must be experiments as the schema has them; templates need only resolve.
     """
-    listing = sources.find(options.paths, ("yaml",), options.include, options.exclude, options.root, is_yaml)
+    listing = find_files(options)
     resolver = Resolver(options.root)
     found = Checked(len(listing.files), [(path, [f"{path}: {reason}"]) for path, reason in listing.errors])
     folder = Path(options.folder).resolve()

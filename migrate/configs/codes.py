@@ -49,7 +49,10 @@ def code(node: yaml.Node, order: bool = False) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def _plain(text: str) -> str:
-    old, new = _typed(_value11(text)), _typed(_value12(text))
+    try:
+        old, new = _typed(_value11(text)), _typed(_value12(text))
+    except ValueError as error:  # more digits than Python writes: YAML 1.2 has octal numbers that are texts in YAML 1.1
+        raise CodeError(f"{text[:40]!r} is a number of {len(text)} characters") from error
     return old if old == new else f"{old} in YAML 1.1, {new} in YAML 1.2"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from migrate.configs.inputs import Options
     from migrate.configs.report import Report
 
-_RUN = "run"
+_RUN = ""  # no word that a folder could be called
 _SHOWN = 30
 _PROJECT_MARKS = (".bem-migrate", ".git", "pyproject.toml")
 
@@ -32,6 +33,9 @@ class _Configs(click.Group):
         ahead = [arg for arg in args if arg == "--debug"]
         rest = [arg for arg in args if arg != "--debug"]
         if rest and rest[0] not in self.commands and rest[0] not in ctx.help_option_names:
+            meant = get_close_matches(rest[0], self.commands, 1)
+            if meant and not os.path.exists(rest[0]):
+                raise click.UsageError(f"No such path or command {rest[0]!r}. Did you mean {meant[0]!r}?", ctx)
             rest.insert(0, _RUN)
         return super().parse_args(ctx, [*ahead, *rest])
 
@@ -43,6 +47,19 @@ class _Configs(click.Group):
         """Write the options of the run, then the subcommands."""
         self.commands[_RUN].format_options(ctx, formatter)
         self.format_commands(ctx, formatter)
+
+
+class _Context(click.Context):
+    """The context of a command without a name."""
+
+    @property
+    def command_path(self) -> str:
+        """Return how the command is called."""
+        return super().command_path.rstrip()
+
+
+class _Run(click.Command):
+    context_class = _Context
 
 
 def _shared(command: Callable[..., None]) -> Callable[..., None]:
@@ -134,7 +151,7 @@ def configs() -> None:
 _PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(), metavar="PATH...")
 
 
-@configs.command(_RUN, hidden=True)
+@configs.command(_RUN, cls=_Run, hidden=True)
 @_PATHS
 @_writing
 @_limits
@@ -201,6 +218,7 @@ def check(no_schema: bool, quiet: bool, everything: bool, form: str, **arguments
     import json
 
     from migrate.configs.check import check
+    from migrate.configs.view import counted
 
     checked = check(_options(arguments), schema=not no_schema)
     if form == "json":
@@ -215,9 +233,9 @@ def check(no_schema: bool, quiet: bool, everything: bool, form: str, **arguments
             click.echo(f"... and {len(lines) - _SHOWN} more: --all shows them")
         if not quiet:
             notes = (
-                f"; {checked.notes} legacy names or numbers as text, which load all the same" if checked.notes else ""
+                f"; legacy names or numbers as text, which load all the same: {checked.notes}" if checked.notes else ""
             )
-            click.echo(f"{checked.files} files checked, {len(checked.problems)} with problems{notes}")
+            click.echo(f"{counted(checked.files, 'file')} checked, {len(checked.problems)} with problems{notes}")
     raise click.exceptions.Exit(int(bool(checked.problems)))
 
 
@@ -263,6 +281,7 @@ def _options(arguments: dict[str, Any]) -> Options:
         on_dangling=arguments.get("on_dangling", "drop"),
         include=arguments.get("include", ()),
         exclude=(*own.exclude, *arguments.get("exclude", ())),
+        ignore=frozenset(own.ignore),
         jobs=arguments.get("jobs") or 0,
     )
 

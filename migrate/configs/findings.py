@@ -7,10 +7,6 @@ from migrate.configs.source import Source
 from migrate.report import Finding
 
 DANGLING, COMMENT = "BM201", "BM202"
-CODES: dict[str, str] = {
-    DANGLING: "base_config named a file that is not there",
-    COMMENT: "a comment that is no longer in any file",
-}
 
 
 def at(source: Source, offset: int, code: str, message: str, hint: str = "") -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -40,6 +41,7 @@ class Options:
         on_dangling: What to do with a file whose base is not there.
         include: Globs; empty for all files.
         exclude: Globs.
+        ignore: Codes of findings that nobody wants to see.
         jobs: Number of processes for the proof; 0 for one a core.
     """
 
@@ -56,6 +58,7 @@ class Options:
     on_dangling: OnDangling = "drop"
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    ignore: frozenset[str] = frozenset()
     jobs: int = 0
 
     @property
@@ -103,8 +106,17 @@ class Inputs:
     errors: list[tuple[str, str]] = field(default_factory=list)
 
 
-def gather(options: Options) -> Inputs:
-    """Read everything under the paths.
+def find_files(options: Options) -> sources.Listing:
+    """Find what there is to read under the paths, templates included.
+
+    Raises:
+        BemError: A path does not exist.
+    """
+    return sources.find(options.paths, ("yaml",), options.include, options.exclude, options.root, is_yaml)
+
+
+def gather(options: Options, listing: sources.Listing) -> Inputs:
+    """Read everything that was found.
 
     Raises:
         BemError: A pinned template can't be used, the templates would lie outside the project, or a base is missing and
@@ -112,7 +124,8 @@ def gather(options: Options) -> Inputs:
     """
     if not _under(os.path.realpath(options.folder), str(options.root)):
         raise BemError(f"{options.folder}: outside the project {options.root}, so no experiment there could name it")
-    listing = sources.find(options.paths, ("yaml",), options.include, options.exclude, options.root, is_yaml)
+    if os.path.exists(options.folder) and not os.path.isdir(options.folder):
+        raise BemError(f"{options.folder}: not a folder, so no templates can be in it")
     inputs = Inputs(skipped=listing.skipped, errors=listing.errors)
     for pin in sorted(options.pins):
         inputs.pinned[os.path.realpath(pin)] = _template(pin, options)
@@ -130,6 +143,7 @@ def gather(options: Options) -> Inputs:
         raise ConfigError("\n".join(missing))
     for name in [name for name in inputs.pinned if name in inputs.ours]:
         del inputs.ours[name]
+    _leave_unresolved(inputs, options)
     return inputs
 
 
@@ -163,25 +177,41 @@ def _take(source: Source | LeftAlone, inputs: Inputs, options: Options) -> None:
         inputs.alone.append(source)
         return
     name = options.name(source.path)
-    if BASE not in source.document.data:
-        inputs.fresh[name] = source
-        return
-    found, missing = _find(source, options)
-    if missing is None:
-        inputs.kept[name] = source
-        inputs.bases[name] = tuple(found)
-        return
-    message, keep = f"base_config named {missing}", options.on_dangling == "keep"
-    inputs.findings.append(_dangling(source, message, keep, options))
-    if keep:
-        inputs.alone.append(LeftAlone(source.path, f"its {message}, which is not there"))
+    why = "" if _writable(source.path) else "read-only"
+    if BASE in source.document.data:
+        found, missing = _find(source, options)
+        if missing is None:
+            inputs.kept[name] = source
+            inputs.bases[name] = tuple(found)
+            return
+        if options.on_dangling == "keep":
+            why = f"its base_config {missing}"
+        inputs.findings.append(_dangling(source, missing, bool(why)))
+        if not why:
+            inputs.dropped.add(name)
+    if why:
+        inputs.alone.append(LeftAlone(source.path, why))
     else:
         inputs.fresh[name] = source
-        inputs.dropped.add(name)
+
+
+def _writable(path: str) -> bool:
+    return os.access(path, os.W_OK) and bool(os.stat(path).st_mode & stat.S_IWUSR)  # root may write everything
+
+
+def _leave_unresolved(inputs: Inputs, options: Options) -> None:
+    """Leave files alone whose bases can't be read."""
+    chain = Chain({**inputs.pinned, **inputs.ours}, options.root)
+    for name, bases in list(inputs.bases.items()):
+        try:
+            chain.joined(bases)
+        except ConfigError as error:
+            inputs.alone.append(LeftAlone(inputs.kept.pop(name).path, str(error)))
+            del inputs.bases[name]
 
 
 def _find(source: Source, options: Options) -> tuple[list[str], str | None]:
-    """Return the bases of a file, and the first that is not there: beside the file, or above it inside the paths."""
+    """Return the bases of a file, which are beside it or above it inside the paths; or what is wrong with the first."""
     found = []
     folder, home = Path(os.path.realpath(os.path.dirname(source.path) or ".")), os.path.realpath(options.home)
     above = [parent for parent in folder.parents if _under(str(parent), home)]
@@ -189,17 +219,21 @@ def _find(source: Source, options: Options) -> tuple[list[str], str | None]:
         paths = (os.path.normpath(parent / base) for parent in (folder, *above))
         path = next((path for path in paths if _under(path, str(options.root)) and os.path.isfile(path)), None)
         if path is None:
-            return [], repr(base)
+            return [], f"named {base!r}, which is not there under {options.home}"
         found.append(os.path.realpath(path))
-    return found, None if found else repr(source.document.data[BASE])
+    return found, None if found else f"names no file: {_shown(source.document.data[BASE])}"
 
 
-def _dangling(source: Source, message: str, keep: bool, options: Options) -> Finding:
+def _shown(value: Any) -> str:
+    return "null" if value is None else repr(value)
+
+
+def _dangling(source: Source, why: str, keep: bool) -> Finding:
     entry = source.layout.find((BASE,))
-    what = "so the file is left alone" if keep else "so no value of it was ever applied, and the line is dropped"
-    hint = "The programs that read these files looked beside the file only."
+    what = "the file is left alone" if keep else "the line is dropped"
+    hint = "The programs that read these files looked beside the file only, so nothing of it was ever applied."
     place = entry.key_node.start_mark.index if entry else 0
-    return at(source, place, DANGLING, f"{message}, which is not there under {options.home}: {what}", hint)
+    return at(source, place, DANGLING, f"{BASE} {why}: {what}", hint)
 
 
 class Chain:

@@ -131,7 +131,8 @@ class _Writer:
             self.parts.append(f"  {beside}")
         if not self.parts[-1].endswith("\n"):
             self.parts.append("\n")
-        self.comments(lines_above(moved, written.union(above), ("below",)), column + 2)
+        deeper = 0 if "\n" in text else 2  # deeper than its key, a comment would be part of a block scalar
+        self.comments(lines_above(moved, written.union(above), ("below",)), column + deeper)
 
     def comments(self, lines: Sequence[str], column: int) -> None:
         self.parts += [f"{' ' * column}{line}\n" for line in lines]

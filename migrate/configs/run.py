@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import difflib
+import gc
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from bem_core.config.merge import merge
 from bem_core.errors import BemError
 from migrate.configs import figures
 from migrate.configs.build import Builder, Output, elsewhere
-from migrate.configs.ceiling import ceiling
+from migrate.configs.ceiling import Ceiling, ceiling_of, least
 from migrate.configs.expand import expanded
-from migrate.configs.inputs import Chain, Inputs, Options, gather
+from migrate.configs.inputs import Chain, Inputs, Options, find_files, gather
+from migrate.configs.readback import Claim, Mismatch
 from migrate.configs.report import Report, Size, TemplateInfo, size_of
 from migrate.configs.search import Plan, SearchOptions, Template, search
 from migrate.configs.source import LeftAlone, Source, from_text
 from migrate.configs.strict import strict
-from migrate.configs.verify import Claim, Mismatch, World, verify
+from migrate.configs.verify import Proof
 from migrate.journal import Change, Journal
 
 Search = Callable[[Mapping[str, Mapping[Any, Any]], SearchOptions], Plan]
@@ -43,7 +46,8 @@ def run(options: Options, find: Search = search) -> Report:
     Raises:
         BemError: The paths, the options, another run, or a mismatch stand in the way; nothing was written.
     """
-    return Runner(options, "configs").go(gather(options), find)
+    with reading(options) as read:
+        return Runner(options, "configs", read).go(read.inputs, find)
 
 
 def refit(options: Options, find: Search = search) -> Report:
@@ -52,19 +56,58 @@ def refit(options: Options, find: Search = search) -> Report:
     Raises:
         BemError: See `run`.
     """
-    inputs = gather(options)
-    chain = Chain({**inputs.pinned, **inputs.ours}, options.root)
-    again = [name for name, bases in inputs.bases.items() if bases and all(base in inputs.ours for base in bases)]
-    disk = {name: inputs.kept[name] for name in again}
-    whole = {name: expanded(source, inputs.bases[name], chain, options.order) for name, source in disk.items()}
-    fresh = {**inputs.fresh, **whole}
-    inputs = replace(
-        inputs,
-        fresh={name: fresh[name] for name in sorted(fresh)},
-        kept={name: source for name, source in inputs.kept.items() if name not in disk},
-        bases={name: bases for name, bases in inputs.bases.items() if name not in disk},
-    )
-    return Runner(options, "refit", disk).go(inputs, find)
+    with reading(options) as read:
+        inputs = read.inputs
+        chain = Chain({**inputs.pinned, **inputs.ours}, options.root)
+        again = [name for name, bases in inputs.bases.items() if bases and all(base in inputs.ours for base in bases)]
+        disk = {name: inputs.kept[name] for name in again}
+        whole = {name: expanded(source, inputs.bases[name], chain, options.order) for name, source in disk.items()}
+        fresh = {**inputs.fresh, **whole}
+        inputs = replace(
+            inputs,
+            fresh={name: fresh[name] for name in sorted(fresh)},
+            kept={name: source for name, source in inputs.kept.items() if name not in disk},
+            bases={name: bases for name, bases in inputs.bases.items() if name not in disk},
+        )
+        return Runner(options, "refit", read, disk).go(inputs, find)
+
+
+class Read(NamedTuple):
+    """What a run begins with.
+
+    Attributes:
+        inputs: The files.
+        proof: Has begun to read them, too.
+        begun: When reading began, by `time.perf_counter`.
+    """
+
+    inputs: Inputs
+    proof: Proof
+    begun: float
+
+
+@contextmanager
+def reading(options: Options) -> Iterator[Read]:
+    """Yield what there is to work on, and the proof that it will mean the same, which is begun.
+
+    The garbage collector is off meanwhile: it would walk the nodes of all files over and over, and there are no cycles.
+    """
+    begun, collecting = time.perf_counter(), gc.isenabled()
+    gc.disable()
+    try:
+        listing = find_files(options)
+        with Proof(options.root, options.order, options.jobs, len(listing.files)) as proof:
+            inputs = gather(options, listing)
+            proof.read(
+                [
+                    Claim(source.path, source.text, name in inputs.dropped, name in inputs.kept)
+                    for name, source in sorted({**inputs.fresh, **inputs.kept}.items())
+                ]
+            )
+            yield Read(inputs, proof, begun)
+    finally:
+        if collecting:
+            gc.enable()
 
 
 class Runner:
@@ -73,18 +116,24 @@ class Runner:
     Args:
         options: What was asked for.
         command: What it is called in the report.
+        read: What it begins with.
         disk: Files that are looked at with all that they inherit, as they are on disk.
         frozen: Whether templates that exist stay byte for byte.
     """
 
     def __init__(
-        self, options: Options, command: str, disk: Mapping[str, Source] | None = None, frozen: bool = False
+        self,
+        options: Options,
+        command: str,
+        read: Read,
+        disk: Mapping[str, Source] | None = None,
+        frozen: bool = False,
     ) -> None:
+        self.read = read
         self.frozen = frozen
         self.options = options
         self.report = Report(options.mode, command)
         self.disk = dict(disk or {})
-        self.start = time.perf_counter()
 
     def go(self, inputs: Inputs, find: Search) -> Report:
         """Do everything; a file that YAML 1.2 can't read is left alone, and the rest is done without it."""
@@ -110,19 +159,15 @@ class Runner:
         """Read every file back that the run touches, or whose bases it touches."""
         for real, text in output.templates.items():
             from_text(real, text)
-        new = {**output.templates, **{_path(inputs, name): text for name, text in output.files.items()}}
-        claims = [
-            Claim(
-                source.path,
-                source.text,
-                dropped=name in inputs.dropped,
-                has_bases=name in inputs.kept or name in self.disk,
-            )
-            for name, source in sorted({**inputs.fresh, **inputs.kept}.items())
+        sources = {**inputs.fresh, **inputs.kept}
+        touched = [
+            source.path
+            for name, source in sources.items()
             if name in output.files or name in inputs.kept or name in self.disk
         ]
-        self.report.verified = len(claims)
-        return verify(World(self.options.root, {}, new, self.options.order), claims, self.options.jobs)
+        self.report.verified = len(touched)
+        texts = {sources[name].path: text for name, text in output.files.items()}
+        return self.read.proof.check(output.templates, texts, touched)
 
     def _finish(self, inputs: Inputs, output: Output, unused: Sequence[str]) -> None:
         changes = self._changes(inputs, output, unused)
@@ -132,7 +177,7 @@ class Runner:
                 self.report.changed[self.options.name(change.path)] = diff(self.options.name(change.path), change)
         if self.options.mode == "write" and self.report.changed:
             self._write(changes)
-        self.report.seconds = time.perf_counter() - self.start
+        self.report.seconds = time.perf_counter() - self.read.begun
 
     def _changes(self, inputs: Inputs, output: Output, unused: Sequence[str]) -> list[list[Change]]:
         """Return what to write, in an order in which every file can be resolved after each step."""
@@ -166,7 +211,7 @@ class Runner:
         report, options = self.report, self.options
         sources = {**inputs.fresh, **inputs.kept}
         report.alone = sorted([*inputs.alone, *output.alone], key=lambda file: file.path)
-        report.findings = sorted([*inputs.findings, *output.findings])
+        report.findings = sorted(f for f in [*inputs.findings, *output.findings] if f.code not in options.ignore)
         report.skipped, report.errors = inputs.skipped, list(inputs.errors)
         sources |= self.disk
         before = {name: size_of(source, name in inputs.dropped) for name, source in sources.items()}
@@ -178,13 +223,22 @@ class Runner:
         report.templates = (_total(old), _total(now))
         chain = Chain({**inputs.pinned, **inputs.ours}, options.root)
         kept = {name: merge(chain.joined(inputs.bases[name]), source.coded) for name, source in inputs.kept.items()}
-        report.ceiling = ceiling({**kept, **{name: source.coded for name, source in inputs.fresh.items()}})
+        documents = {**kept, **{name: source.coded for name, source in inputs.fresh.items()}}
+        report.ceiling = self._ceiling(documents, chain, [*inputs.pinned, *inputs.ours])
         report.infos = [
             _info(real, source, options, output, _state(real, old, new)) for real, source in sorted(now.items())
         ]
         report.infos += [_info(real, inputs.ours[real], options, output, "removed") for real in unused]
         report.depth = _depth(Chain({**inputs.pinned, **now}, options.root), output.bases.values())
         report.unshared = sorted(name for name, bases in output.bases.items() if not bases)
+
+    def _ceiling(self, documents: Mapping[str, Mapping[str, Any]], chain: Chain, given: Sequence[str]) -> Ceiling:
+        """Return what could at most go; only a refit can do without the templates of earlier runs."""
+        experiments, templates = self.report.experiments[0].leaves, self.report.templates[0].leaves
+        if self.report.command == "refit":
+            return ceiling_of(least(documents), experiments, experiments + templates)
+        found = least(documents, [chain.resolved(real) for real in given])
+        return ceiling_of(found, experiments, experiments + templates, templates)
 
 
 def plan_of(inputs: Inputs, options: Options, given: Sequence[Mapping[str, Any]], find: Search) -> Plan:
@@ -196,14 +250,16 @@ def plan_of(inputs: Inputs, options: Options, given: Sequence[Mapping[str, Any]]
     while left := {name: documents[name] for name, bases in plan.bases.items() if not bases}:
         own = len(plan.templates) - len(given) + (len(inputs.ours) if given else 0)
         limit = None if options.max_templates is None else max(0, options.max_templates - own)
+        pinned = [_in_order(content) for content in contents]
+        order = sorted(range(len(pinned)), key=lambda number: repr(pinned[number]))
         search_options = SearchOptions(
             max_depth=options.max_depth,
             max_templates=limit,
             min_support=options.min_support,
             default_share=options.default_share,
-            pinned=tuple(_in_order(content) for content in contents),
+            pinned=tuple(pinned[number] for number in order),
         )
-        found = find({name: _in_order(document) for name, document in left.items()}, search_options)
+        found = _renumbered(find({name: _in_order(document) for name, document in left.items()}, search_options), order)
         if options.order:
             for template, content in zip(found.templates, contents, strict=False):
                 template.values = content  # the pinned ones, with their keys in order again
@@ -217,6 +273,23 @@ def plan_of(inputs: Inputs, options: Options, given: Sequence[Mapping[str, Any]]
 def _in_order(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return data with its keys sorted: a plan must not depend on their order, which bases change."""
     return {key: _in_order(value) if isinstance(value, dict) else value for key, value in sorted(data.items())}
+
+
+def _renumbered(plan: Plan, order: Sequence[int]) -> Plan:
+    """Return a plan with pinned templates in another order than that of the search.
+
+    A search has them sorted, since it may depend on their order, which is not the same in a later run: names give it.
+    """
+
+    def place(number: int) -> int:
+        return order[number] if number < len(order) else number
+
+    templates = [
+        replace(template, id=place(template.id), parents=tuple(map(place, template.parents)))
+        for template in plan.templates
+    ]
+    bases = {name: tuple(map(place, found)) for name, found in plan.bases.items()}
+    return Plan(sorted(templates, key=lambda template: template.id), bases)
 
 
 def _extend(plan: Plan, found: Plan, contents: list[dict[str, Any]]) -> None:
@@ -234,10 +307,6 @@ def _leave_alone(inputs: Inputs, unreadable: Mapping[str, str]) -> None:
                 inputs.alone.append(LeftAlone(source.path, unreadable[source.path]))
                 del group[name]
                 inputs.bases.pop(name, None)
-
-
-def _path(inputs: Inputs, name: str) -> str:
-    return inputs.fresh[name].path
 
 
 def _unused(inputs: Inputs, output: Output, chain: Chain, options: Options) -> list[str]:

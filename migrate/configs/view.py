@@ -7,14 +7,13 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from bem_core import __version__
-from migrate.configs.findings import CODES
 from migrate.configs.report import Report, Size, gone
-from migrate.report import Finding
+from migrate.report import CODES, Finding
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-SHOWN = 15
+SHOWN = 10
 
 
 def to_json(report: Report) -> str:
@@ -136,6 +135,11 @@ def _figures(report: Report) -> Any:
     return table
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def _change(before: int, after: int) -> str:
     return str(after) if before == after else f"{before} -> {after}"
 
@@ -151,9 +155,10 @@ def _summary(report: Report) -> Any:
     counts = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
     table.add_row("templates", f"{report.templates[1].files} of depth {report.depth}" + f": {counts}" * bool(counts))
     table.add_row("files", f"{len(report.changed)} {verb}, {len(report.unshared)} without a template")
+    state = "as it was" if report.verified == 1 else "all as they were"
     if report.alone:
-        table.add_row("left alone", f"{len(report.alone)} files")
-    table.add_row("verified", f"{report.verified} files read back under YAML 1.1 and 1.2, all as they were")
+        table.add_row("left alone", counted(len(report.alone), "file"))
+    table.add_row("verified", f"{counted(report.verified, 'file')} read back under YAML 1.1 and 1.2, {state}")
     codes = Counter(found.code for found in report.findings)
     for number, (code, count) in enumerate(sorted(codes.items())):
         table.add_row("" if number else "findings", f"{count} {code} {CODES[code]}")

@@ -228,8 +228,10 @@ def test_files_may_be_named_relative_to_the_working_directory(tmp_path: Path, mo
 
 def test_texts_stand_for_files(tmp_path: Path) -> None:
     root = write(tmp_path, {"x.yaml": "k: 1", "b.yaml": "l: 1"})
-    texts = {root / "x.yaml": "base_config: [b.yaml, new/c.yaml]\nk: 2", root / "new" / "c.yaml": "m: 1"}
-    assert Resolver(texts=texts).resolve(root / "x.yaml").data == {"l": 1, "m": 1, "k": 2}
+    resolver = Resolver()
+    resolver.put(root / "x.yaml", "base_config: [b.yaml, new/c.yaml]\nk: 2")
+    resolver.put(root / "new" / "c.yaml", "m: 1")
+    assert resolver.resolve(root / "x.yaml").data == {"l": 1, "m": 1, "k": 2}
     assert resolve(root / "x.yaml").data == {"k": 1}
 
 
@@ -279,6 +281,12 @@ def test_explain_shows_overrides_first_and_what_they_shadow(tmp_path: Path) -> N
     assert lines[0] == "training.learning_rate = 4.0"
     assert lines[1].startswith("  override 'training.learning_rate=4.0': sets 4.0")
     assert lines[2].endswith("x.yaml:3:18: sets 3.0, shadowed")
+
+
+def test_explain_says_that_mappings_merge(tmp_path: Path) -> None:
+    root = write(tmp_path, {"x.yaml": "base_config: b.yaml\nm: {a: 1}\n", "b.yaml": "m: {b: 2}\n"})
+    last = str(explain(root / "x.yaml", "m", schema=False)).splitlines()[-1]
+    assert last.endswith("b.yaml:1:4: sets a mapping, merged")
 
 
 def test_explain_knows_defaults_legacy_names_and_near_names(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks._configs_planted import hierarchy
-from migrate.configs.ceiling import Ceiling, ceiling
+from migrate.configs.ceiling import Ceiling, Least, ceiling, ceiling_of, least
 from migrate.configs.figures import measure
 from migrate.configs.search import search
 
@@ -34,3 +34,16 @@ def test_no_plan_is_above_it() -> None:
     found = measure(search(documents), documents)
     assert 0.8 * bound.with_templates < found.with_templates < bound.with_templates
     assert found.experiments_only < bound.experiments_only
+
+
+def test_what_is_shared_already_cannot_go_again() -> None:
+    documents = {"a": {"x": 1, "y": 1}, "b": {"x": 1, "y": 2}}
+    assert least(documents) == Least(own=2, shared=1)
+    # y in each file and a base_config line; x in a template, which may go or stays.
+    assert ceiling_of(least(documents), 4, 5) == Ceiling(0.5, pytest.approx(0.4))
+    assert ceiling_of(least(documents, [{"x": 1}]), 4, 5, staying=1) == Ceiling(0.5, pytest.approx(0.4))
+    assert ceiling_of(least(documents), 2, 3) == Ceiling(0.0, 0.0)
+
+
+def test_a_file_may_give_up_what_a_template_has() -> None:
+    assert least({"a": {"x": 1, "y": 1, "z": 1}}, [{"x": 1, "y": 2}]) == Least(own=2, shared=0)

@@ -103,7 +103,7 @@ def test_the_page_shows_templates_members_and_leaves(folder: Path, run_cli: Cli,
     assert page.open == []
     assert "lora_<6>.yaml" in page.text
     assert "training.learning_rate" in page.text
-    assert "7 files on 1 templates" in page.text
+    assert "7 files on 1 template:" in page.text
 
 
 def test_check_lists_every_problem(folder: Path, run_cli: Cli) -> None:
@@ -137,6 +137,9 @@ ERRORS = {
     "no such path": (["configs", "nowhere"], "no such file or folder: 'nowhere'"),
     "no templates to add to": (["configs", "add", "experiments/lora_1.yaml"], "no folder 'templates'"),
     "templates outside": (["configs", "experiments", "--templates", "/tmp"], "outside the project"),
+    "templates in a file": (["configs", "experiments", "--templates", "list.yaml"], "list.yaml: not a folder"),
+    "mistyped command": (["configs", "chekc", "experiments"], "Did you mean 'check'?"),
+    "wrong value": (["configs", "experiments", "--order", "x"], "Usage: bem-migrate configs [OPTIONS] PATH..."),
     "pin that is no mapping": (["configs", "experiments", "--pin", "list.yaml"], "cannot be used as a template"),
     "no such key": (["configs", "explain", "experiments/lora_1.yaml", "training.sed"], "seed"),
     "dangling": (["configs", "experiments", "dangling", "--on-dangling", "error"], "base_config named 'x.yaml'"),
@@ -171,3 +174,13 @@ def test_help_lists_options_and_subcommands(run_cli: Cli) -> None:
     ):
         assert word in shown
     assert "--max-templates" in run_cli("configs", "refit", "--help").stdout
+
+
+def test_findings_that_the_project_ignores_are_not_reported(folder: Path, run_cli: Cli) -> None:
+    for path in folder.glob("*.yaml"):
+        path.write_text(f"base_config: gone.yaml\n{path.read_text()}")
+    (folder.parent / "pyproject.toml").write_text('[tool.bem-migrate]\nignore = ["BM201"]\n')
+    done = run_cli("configs", "experiments", "--format", "json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["findings"] == []
+    assert "gone.yaml" not in (folder / "lora_1.yaml").read_text()

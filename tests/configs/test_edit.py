@@ -206,6 +206,7 @@ ALONE = {
     "directive name as data": ("a:\n  _delete_: [b]\n", "line 2: the key '_delete_', which means something"),
     "escaped directive name": ("base_config_: 1\n", "line 1: the key 'base_config_', which means something"),
     "other line ends": ("a: 1\rb: 2\r", "line 1: a line end other than LF and CRLF"),
+    "octal number that is a text in YAML 1.1": (f"a: 0o{'7' * 6000}\n", "'0o7777"),
     "line separator": ("a: x\u2028y\n", "line 1: a line end other than LF and CRLF"),
 }
 

@@ -28,7 +28,7 @@ from tests.test_kill import die_before, fork
 
 BODY = "".join(f"k{n}: {n}\n" for n in range(8))
 FILES = {
-    f"{'ab'[n % 2]}{n}.yaml": f"# file {n}\nname: n{n}\n{BODY}g{n % 2}: [{n % 2}]\nh{n % 2}: x\n" for n in range(12)
+    f"{'ab'[n % 2]}{n}.yaml": f"# file {n}\nname: n{n}\n{BODY}g{n % 2}: [{n % 2}]\nh{n % 2}: x\n" for n in range(30)
 }
 
 
@@ -107,7 +107,7 @@ def test_a_kill_leaves_every_file_old_or_new_and_resolvable() -> None:
     assert done.returncode == 0, done.stderr
     kills, found = json.loads(done.stdout)
     assert found == []
-    assert kills >= 100
+    assert kills >= 200
 
 
 if __name__ == "__main__":

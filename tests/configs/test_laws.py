@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
@@ -71,8 +71,12 @@ def read12(raw: bytes) -> Any:
     return YAML(typ="safe", pure=True).load(io.StringIO(raw.decode()))
 
 
+BELOW = "a:\n a: |\n   text\n  # deeper\nb: 1\nown:\n  n: {}\n"
+
+
 @settings(max_examples=150)
 @given(trees())
+@example({"00.yaml": BELOW.format(0).encode(), "01.yaml": BELOW.format(1).encode()})
 def test_files_mean_the_same_and_a_second_run_changes_nothing(files: dict[str, str | bytes]) -> None:
     with TemporaryDirectory() as temporary:
         folder = write(Path(temporary), files)

@@ -263,6 +263,32 @@ DANGLING = {
 }
 
 
+def test_files_with_broken_bases_and_read_only_ones_are_left_alone(tmp_path: Path) -> None:
+    body = "x: 1\ny: [1]\nz: {}\n"
+    names = ("one.yaml", "two.yaml", "locked.yaml", "on_broken.yaml", "round.yaml", "about.yaml")
+    bases = {"on_broken.yaml": "broken.yaml", "round.yaml": "about.yaml", "about.yaml": "round.yaml"}
+    files = {name: f"base_config: {bases[name]}\n{body}" if name in bases else body for name in names}
+    folder = write(tmp_path, {**files, "broken.yaml": "a: [\n"})
+    (folder / "locked.yaml").chmod(0o444)
+    before = tree_of(folder)
+    report = run(options(folder), one_template)
+    reasons = {Path(file.path).name: file.reason for file in report.alone}
+    assert set(reasons) == {"locked.yaml", "broken.yaml", *bases}
+    assert reasons["locked.yaml"] == "read-only"
+    assert "broken.yaml: cannot be used as a base: line 2" in reasons["on_broken.yaml"]
+    assert "bases in a circle" in reasons["round.yaml"]
+    after = tree_of(folder)
+    assert {name for name in before if before[name] != after[name]} == {"one.yaml", "two.yaml"}
+    assert report.exit_code == 0
+
+
+def test_a_run_on_some_files_leaves_the_headers_as_they_are(tmp_path: Path) -> None:
+    folder = write(tmp_path, {f"{letter}.yaml": "x: 1\ny: [1]\nz: 1\n" for letter in "abc"})
+    run(options(folder), one_template)
+    some = Options(paths=(str(folder / "b.yaml"),), root=tmp_path, jobs=1, mode="check")
+    assert run(some, one_template).changed == {}
+
+
 def test_a_base_that_is_not_there_is_dropped_with_a_finding(tmp_path: Path) -> None:
     folder = write(tmp_path, DANGLING)
     report = run(options(folder), one_template)
@@ -270,7 +296,7 @@ def test_a_base_that_is_not_there_is_dropped_with_a_finding(tmp_path: Path) -> N
     assert named == [
         "base_config named 'performance_variant.yaml'",
         "base_config named 'gone.yaml'",
-        "base_config named None",
+        "base_config names no file: null: the line is dropped",
     ]
     assert [finding.message for finding in report.findings if finding.code == "BM202"] == [
         "comment of base_config is gone, with the old base_config line: # old"
@@ -477,3 +503,20 @@ def test_templates_stay_as_long_as_a_file_elsewhere_extends_them(tmp_path: Path)
     part = refit(Options((str(folder / "b"),), folder.parent, templates=str(folder / "templates")), fit_nothing)
     assert {info.name: info.state for info in part.infos}["templates/base.yaml"] != "removed"
     assert resolved(folder, "a_one.yml") == yaml.safe_load(PLAIN["a_one.yml"])
+
+
+def test_the_next_run_searches_with_the_same_templates_in_the_same_order(tmp_path: Path) -> None:
+    bodies = {"z": "p: 1\nq: [1]\nr: x\n", "a": "s: 2\nt: [2]\nu: y\n", "m": "v: 3\nw: [3]\nx: z\n"}
+    files = {f"{letter}{number}.yaml": f"{body}own: {number}\n" for letter, body in bodies.items() for number in (1, 2)}
+    folder = write(tmp_path, {**files, "alone.yaml": "nothing: shared\n"})
+    asked: list[list[dict[str, Any]]] = []
+
+    def find(documents: Documents, search_options: SearchOptions) -> Plan:
+        asked.append([dict(content) for content in search_options.pinned])
+        return pairs(dict(reversed(documents.items())), search_options)
+
+    run(options(folder), find)
+    last = asked[-1]
+    assert len(last) == 3
+    assert run(options(folder), find).changed == {}
+    assert asked[-1] == last

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from migrate.configs.readback import Claim, difference
 from migrate.configs.run import run
-from migrate.configs.verify import Claim, World, difference, verify
+from migrate.configs.verify import Proof, verify
 from tests.configs.mutants import survivors
 from tests.configs.plans import Find, one_template, options, pairs, tree_of, write
 from tests.configs.test_run import HOSTILE, PLAIN
@@ -45,7 +46,7 @@ CHANGES = {
 @pytest.mark.parametrize(("before", "after", "message"), CHANGES.values(), ids=CHANGES.keys())
 def test_a_change_is_named(tmp_path: Path, before: str, after: str, message: str) -> None:
     path = str(tmp_path / "a.yaml")
-    (found,) = verify(World(tmp_path, {}, {path: after}), [Claim(path, before)])
+    (found,) = verify(tmp_path, {path: after}, [Claim(path, before)])
     assert message in found.message
     assert not found.unreadable
 
@@ -54,27 +55,29 @@ def test_order_counts_only_when_it_is_to(tmp_path: Path) -> None:
     path = str(tmp_path / "a.yaml")
     claim = Claim(path, "x: 1\ny: {a: 1, b: 2}\n")
     new = {path: "x: 1\ny: {b: 2, a: 1}\n"}
-    assert verify(World(tmp_path, {}, new), [claim]) == []
-    (found,) = verify(World(tmp_path, {}, new, order=True), [claim])
+    assert verify(tmp_path, new, [claim]) == []
+    (found,) = verify(tmp_path, new, [claim], order=True)
     assert found.message == "YAML 1.1: the order of keys would change"
 
 
 def test_nan_is_nan(tmp_path: Path) -> None:
     path = str(tmp_path / "a.yaml")
-    assert verify(World(tmp_path, {}, {path: "x: .NaN\n"}), [Claim(path, "x: .nan\n")]) == []
+    assert verify(tmp_path, {path: "x: .NaN\n"}, [Claim(path, "x: .nan\n")]) == []
 
 
 def test_what_yaml_1_2_cannot_read_is_told_apart(tmp_path: Path) -> None:
     path = str(tmp_path / "a.yaml")
     text = "x: 'a'\ny: \"\\ud800\"\n"
-    (found,) = verify(World(tmp_path, {}, {path: "x: [\n"}), [Claim(path, text + "z: [\n")])
+    (found,) = verify(tmp_path, {path: "x: [\n"}, [Claim(path, text + "z: [\n")])
     assert found.unreadable
 
 
 def test_many_files_are_spread_over_processes(tmp_path: Path) -> None:
     new = {str(tmp_path / f"{number}.yaml"): f"x: {number % 97}\n" for number in range(200)}
     claims = [Claim(path, f"x: {number % 97 if number != 123 else 0}\n") for number, path in enumerate(new)]
-    found = verify(World(tmp_path, {}, new), claims, jobs=2)
+    with Proof(tmp_path, False, 2, len(claims)) as proof:
+        proof.read(claims)
+        found = proof.check({}, new, new)
     assert [Path(mismatch.path).name for mismatch in found] == ["123.yaml"]
 
 
