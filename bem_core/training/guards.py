@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -80,6 +81,19 @@ class FiniteGuard:
         self._pending = (step, flag, event, window)
 
 
+def check_weights(model: nn.Module) -> None:
+    """See that all weights are finite.
+
+    Raises:
+        NonFiniteError: One is not; names it.
+    """
+    for name, weight in _named(model).items():
+        if not torch.isfinite(weight).all():
+            raise NonFiniteError(
+                f"parameter {name} is not finite, so nothing is saved; no norm of its gradient was taken"
+            )
+
+
 def describe(
     step: int, loss: Tensor | None, norm: Tensor | None, window: list[Any], model: nn.Module, allowed: int
 ) -> NonFiniteError:
@@ -118,5 +132,5 @@ def _not_finite(value: Any, name: str) -> list[str]:
     if isinstance(value, Tensor):
         finite = not (value.is_floating_point() or value.is_complex()) or bool(torch.isfinite(value).all())
         return [] if finite else [name or "the batch"]
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
     return [bad for key, below in items for bad in _not_finite(below, f"{name}.{key}" if name else str(key))]

@@ -9,12 +9,13 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from bem_core.errors import TrainingError
-from bem_core.training.batches import Padding, epoch_rng
+from bem_core.training import checks
+from bem_core.training.batches import Padding, epoch_rng, restore_generators
 from bem_core.training.callbacks import Callback
+from bem_core.training.finishing import RESUMABLE
 from bem_core.training.state import Due
 from bem_core.training.step import Outcome
 from bem_core.training.weights import num_samples, scales
-from bem_core.utils.seeding import set_rng_state
 
 if TYPE_CHECKING:
     from bem_core.training.base_trainer import BaseTrainer
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 # Steps in a row whose gradients are too large for float16 before a run gives up; the scale is halved each time.
 _MAX_OVERFLOWS = 100
-# Why a run may end that goes on later; where only whole epochs can be resumed, it ends after one.
-_RESUMABLE = ("signal", "max_time_s")
 
 
 class Loop:
@@ -41,29 +40,32 @@ class Loop:
         self._epochs = None if config.fast_dev_run else config.max_epochs
         self._accumulate = config.gradient_accumulation_steps
         self._drop = config.last_window == "drop"
+        # Micro-steps that are left at the end are too few for a step, and it is steps that are wanted whole.
+        self._spare = self._accumulate - 1 if self._drop and self._unit == "micro_step" else 0
         self._deadline = time.monotonic() + config.max_time_s if config.max_time_s else None
         self._log_due = Due("steps", 1 if config.fast_dev_run else config.logging_steps)
         self._eval_due = Due(config.eval_strategy, config.eval_steps, config.eval_start, config.eval_interval_s)
         self._save_due = Due(config.save_strategy, config.save_steps, None, config.save_interval_s)
         self._on_step = [one for one in trainer.callbacks if type(one).on_step_end is not Callback.on_step_end]
         self._has_hook = trainer.overrides("_on_step_end")
-        self._save_later = False
+        self._evaluate_later = self._save_later = False
         self._overflows = 0
 
     def run(self) -> str:
         """Train until something says that it is enough; return what that was."""
         trainer, progress = self._trainer, self._progress
-        if progress.step == 0 and self._eval_due.at(-1, 0):
-            self._evaluate()
+        if progress.step == 0 and trainer.evaluated_at < 0 and self._eval_due.at(-1, 0) and self._evaluate():
+            trainer.save_checkpoint(best=True)
         while (reason := self._over()) is None:
             batches = self._begin_epoch()
             for window in self._windows(batches):
                 self._step(window)
                 reason = self._over()
-                if reason is not None and not (trainer.source.whole_epochs and reason in _RESUMABLE):
+                # Where only whole epochs can be resumed, one that is to go on later is finished first.
+                if reason is not None and not (trainer.source.whole_epochs and reason in RESUMABLE):
                     return reason
             if not progress.batch:
-                raise TrainingError("the training data gave no batch")
+                raise TrainingError(f"epoch {progress.epoch}: the training data gave {self._too_little()}")
             self._end_epoch()
         return reason
 
@@ -71,7 +73,7 @@ class Loop:
         trainer = self._trainer
         if trainer.stop_reason is not None:
             return trainer.stop_reason
-        if self._end is not None and self._count() >= self._end:
+        if self._end is not None and self._count() + self._spare >= self._end:
             return "max_steps"
         if self._epochs is not None and self._progress.epoch >= self._epochs:
             return "max_epochs"
@@ -82,18 +84,22 @@ class Loop:
     def _count(self) -> int:
         return self._progress.micro_step if self._unit == "micro_step" else self._progress.step
 
+    def _too_little(self) -> str:
+        few = f"fewer than the {self._accumulate} batches that a step takes with last_window: drop"
+        return few if self._drop and self._accumulate > 1 else "no batch (can it be iterated over only once?)"
+
     def _begin_epoch(self) -> Iterator[Any]:
         trainer, progress = self._trainer, self._progress
         rng, trainer.resumed_rng = trainer.resumed_rng, None
         if progress.batch == 0:
             if rng is not None:
-                set_rng_state(rng)
+                restore_generators(trainer.source, rng)
             trainer.epoch_rng = epoch_rng(trainer.source)
             return trainer.begin_batches()
         batches = trainer.begin_batches()
         if rng is not None:
             # Only now: making the iterator draws from the generators, and so does going to its place.
-            set_rng_state(rng)
+            restore_generators(trainer.source, rng)
         return batches
 
     def _windows(self, batches: Iterator[Any]) -> Iterator[list[Any]]:
@@ -129,16 +135,16 @@ class Loop:
         progress.micro_step += len(window)
         for batch in window:
             trainer.samples_seen += num_samples(batch)
-        if not outcome.stepped:
-            self._skip(outcome)
-        else:
+        if outcome.stepped:
             progress.step += 1
             self._overflows = 0
-        trainer.meter.add(outcome.losses)
-        trainer.grad_norm = outcome.grad_norm
+            trainer.meter.add(outcome.losses)
+            trainer.grad_norm = outcome.grad_norm
+        else:
+            self._skip()
         self._after(outcome, before)
 
-    def _skip(self, outcome: Outcome) -> None:
+    def _skip(self) -> None:
         self._progress.skipped += 1
         self._overflows += 1
         if self._overflows > max(_MAX_OVERFLOWS, self._trainer.config.training.max_non_finite_steps):
@@ -152,7 +158,7 @@ class Loop:
         trainer = self._trainer
         if len(window) == 1 and not trainer.ranks.spread:
             return None
-        weights = [0.0 if isinstance(one, Padding) else float(trainer._loss_weight(one)) for one in window]
+        weights = [0.0 if isinstance(one, Padding) else checks.weight_of(trainer._loss_weight(one)) for one in window]
         if not trainer.ranks.spread:
             return scales(weights, sum(weights))
         asked = float(trainer.signals.received is not None)
@@ -168,32 +174,32 @@ class Loop:
             trainer._on_step_end(outcome.losses)
         for callback in self._on_step:
             callback.on_step_end(trainer, outcome)
-        if trainer.rollback is not None:
+        if trainer.rollback is not None and outcome.stepped:
             trainer.rollback.observe(self._progress.step, outcome.losses)
         if self._log_due.at(before, now):
             trainer.write_log()
-        last = self._over() is not None
-        best = (self._eval_due.at(before, now) or (last and self._eval_due.ever)) and self._evaluate()
-        if self._save_due.at(before, now) or best or (last and self._save_due.ever):
-            self._save(best)
+        last = self._over() not in (None, *RESUMABLE)
+        self._evaluate_later |= self._eval_due.at(before, now) or (last and self._eval_due.ever)
+        self._save_later |= self._save_due.at(before, now) or (last and self._save_due.ever)
+        if last or not trainer.source.whole_epochs:
+            self._catch_up()
         if trainer.signals.received is not None and not trainer.ranks.spread:
             trainer.request_stop("signal")
 
     def _evaluate(self) -> bool:
         return self._trainer.eval_dataloader is not None and self._trainer.evaluate_and_judge()
 
-    def _save(self, best: bool) -> None:
-        if self._trainer.source.whole_epochs:
-            self._save_later = True
-        else:
+    def _catch_up(self) -> None:
+        best = self._evaluate_later and self._evaluate()
+        if self._save_later or best:
             self._trainer.save_checkpoint(best=best)
+        self._evaluate_later = self._save_later = False
 
     def _end_epoch(self) -> None:
         trainer, progress = self._trainer, self._progress
         progress.epoch += 1
         progress.batch = 0
         trainer.stepper.next_epoch()
-        best = self._eval_due.by_epoch and self._evaluate()
-        if self._save_due.by_epoch or best or self._save_later:
-            self._save_later = False
-            trainer.save_checkpoint(best=best)
+        self._evaluate_later |= self._eval_due.by_epoch
+        self._save_later |= self._save_due.by_epoch
+        self._catch_up()

@@ -110,6 +110,7 @@ class Judge:
         greater_is_better: Its direction.
         threshold: What counts as an improvement.
         patience: Evaluations without one after which training ends; None for never.
+        same: Returns one name for all spellings of a metric.
     """
 
     metric: str
@@ -117,6 +118,7 @@ class Judge:
     greater_is_better: bool = False
     threshold: float = 0.0
     patience: int | None = None
+    same: Callable[[str], str] = str
 
     def value(self, metrics: Mapping[str, float]) -> float | None:
         """Return the value that decides; None where an evaluation has none and needs none.
@@ -124,8 +126,13 @@ class Judge:
         Raises:
             TrainingError: The evaluation lacks it.
         """
-        if self.metric in metrics or not self.required:
-            return metrics.get(self.metric)
+        if self.metric in metrics:
+            return metrics[self.metric]
+        for name, value in metrics.items():
+            if self.same(name) == self.same(self.metric):
+                return value
+        if not self.required:
+            return None
         hint = nearest(self.metric, metrics) or f"; it has {', '.join(metrics) or 'none'}"
         raise TrainingError(f"output.metric_for_best_model: the evaluation has no metric {self.metric!r}{hint}")
 

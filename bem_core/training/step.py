@@ -6,6 +6,7 @@ optimizer, multipliers, schedule. Where the gradients are zeroed and when they a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from bem_core.config.training_config import DualConfig, TrainingConfig
 from bem_core.errors import ConfigError
-from bem_core.training.guards import FiniteGuard
+from bem_core.training.guards import FiniteGuard, check_weights
 from bem_core.training.optim import select
 from bem_core.training.precision import Precision
 from bem_core.training.weights import check_losses, detached
@@ -76,9 +77,10 @@ class Stepper:
         parts: What it works on.
         config: The options.
         trained: Parameters of the main optimizer by name; ``clip_scope`` chooses among them.
+        warmup: Steps after which the learning rate stays, with ``scheduler_interval: warmup``.
     """
 
-    def __init__(self, parts: Parts, config: TrainingConfig, trained: dict[str, nn.Parameter]) -> None:
+    def __init__(self, parts: Parts, config: TrainingConfig, trained: dict[str, nn.Parameter], warmup: int = 0) -> None:
         self._parts = parts
         self._config = config
         self._clipped = [trained[name] for name in select(list(trained), config.clip_scope, "training.clip_scope")]
@@ -86,10 +88,14 @@ class Stepper:
         self._each = config.clip_interval == "micro_step"
         self._zero_first = config.zero_grad == "before_forward"
         self._zero_last = config.zero_grad == "after_step"
-        self._warmup_only = config.scheduler_interval == "warmup"
+        self._moves_until = warmup if config.scheduler_interval == "warmup" else math.inf
         self._by_step = config.scheduler_interval != "epoch"
         self._plain = parts.precision.dtype is None
         self._checked = False
+        # Whether the norm tells of each gradient, so that none that is not finite gets into the weights.
+        self._norm_tells = parts.precision.scaler is not None or (
+            bool(self._max_norm) and len(self._clipped) == len(trained)
+        )
         if self._each and parts.precision.scaler is not None:
             raise ConfigError("training.clip_interval: micro_step does not work with fp16, whose gradients are scaled")
 
@@ -108,36 +114,51 @@ class Stepper:
         if self._zero_first:
             self._zero_grad()
         losses: Losses = {}
+        norm: Tensor | None = None
         last = len(window) - 1
         for number, batch in enumerate(window):
             scale = None if scales is None else scales[number]
             if self._parts.sync is None:
-                part = self._micro_step(batch, scale, number == 0)
+                if scale == 0 and any(scales or ()):
+                    # The mean over nothing is not a number, and times zero it still is none.
+                    continue
+                part, norm = self._micro_step(batch, scale, not losses)
             else:
                 with self._parts.sync(number == last):
-                    part = self._micro_step(batch, scale, number == 0)
-            losses = {name: losses[name] + value for name, value in part.items()} if losses else part
-        norm = self._clip()
-        stepped = self._parts.guard.passes(step + 1, losses["loss"], norm, list(window), self._parts.model)
-        stepped = stepped and self._update(step)
+                    part, norm = self._micro_step(batch, scale, not losses)
+            losses = _sum(losses, part) if losses else part
+        norm = norm if self._each else self._clip()
+        return Outcome(losses, norm, self._finish(step, losses["loss"], norm, window))
+
+    def _finish(self, step: int, loss: Tensor, norm: Tensor | None, window: Sequence[Any]) -> bool:
+        parts = self._parts
+        scaler = parts.precision.scaler
+        # A scaler looks for gradients that are not finite itself, and expects them.
+        stepped = parts.guard.passes(step + 1, loss, None if scaler else norm, list(window), parts.model)
+        if stepped:
+            stepped = self._update(step)
+        elif scaler is not None:
+            scaler.update()
         if self._zero_last:
             self._zero_grad()
-        return Outcome(losses, norm, stepped)
+        return stepped
 
     def check_finite(self) -> None:
-        """Check the steps whose values have not been read yet.
+        """Check the steps whose values have not been read yet, and the weights where no norm has told of gradients.
 
         Raises:
             NonFiniteError: One of them was not finite.
         """
         self._parts.guard.finish(self._parts.model)
+        if not self._norm_tells:
+            check_weights(self._parts.model)
 
     def next_epoch(self) -> None:
         """Change the learning rate where that is done once an epoch."""
         if not self._by_step and self._parts.scheduler is not None:
             self._parts.scheduler.step()
 
-    def _micro_step(self, batch: Any, scale: float | None, first: bool) -> Losses:
+    def _micro_step(self, batch: Any, scale: float | None, first: bool) -> tuple[Losses, Tensor | None]:
         parts = self._parts
         if self._plain:
             found = parts.compute_loss(batch, parts.forward(batch))
@@ -149,18 +170,25 @@ class Stepper:
             self._checked = True
         if first and not self._zero_first and not self._zero_last:
             self._zero_grad()
-        loss: Tensor = found["loss"] if scale is None else found["loss"] * scale
-        scaler = parts.precision.scaler
-        (loss if scaler is None else scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
+        try:
+            loss: Tensor = found["loss"] if scale is None else found["loss"] * scale
+            scaler = parts.precision.scaler
+            (loss if scaler is None else scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
+        except (KeyError, RuntimeError, TypeError):
+            check_losses(found)
+            raise
+        norm = None
         if self._each and self._max_norm:
-            nn.utils.clip_grad_norm_(self._clipped, self._max_norm)
-        return detached(found, scale)
+            norm = _local(nn.utils.clip_grad_norm_(self._clipped, self._max_norm))
+        return detached(found, scale), norm
 
     def _clip(self) -> Tensor | None:
         parts = self._parts
         if parts.precision.scaler is not None:
             parts.precision.scaler.unscale_(parts.optimizer)
-        if self._max_norm and not self._each:
+            if parts.dual is not None and _has_gradients(parts.dual):
+                parts.precision.scaler.unscale_(parts.dual)
+        if self._max_norm:
             return _local(nn.utils.clip_grad_norm_(self._clipped, self._max_norm))
         if parts.norm_always:
             return _local(nn.utils.get_total_norm([one.grad for one in self._clipped if one.grad is not None]))
@@ -179,8 +207,7 @@ class Stepper:
                 return False
         if parts.dual is not None and self._config.dual is not None:
             _update_multipliers(parts.dual, self._config.dual, step)
-        moves = self._by_step and (not self._warmup_only or step < self._config.warmup_steps)
-        if moves and parts.scheduler is not None:
+        if self._by_step and step < self._moves_until and parts.scheduler is not None:
             parts.scheduler.step()
         return True
 
@@ -199,6 +226,15 @@ def _update_multipliers(optimizer: Optimizer, config: DualConfig, step: int) -> 
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 parameter.clamp_(config.low, config.high)
+
+
+def _has_gradients(optimizer: Optimizer) -> bool:
+    return any(parameter.grad is not None for group in optimizer.param_groups for parameter in group["params"])
+
+
+def _sum(losses: Losses, part: Losses) -> Losses:
+    """Add the losses of a micro-batch to those before it; not each of them must have all parts."""
+    return losses | {name: losses[name] + value if name in losses else value for name, value in part.items()}
 
 
 def _local(norm: Tensor) -> Tensor:

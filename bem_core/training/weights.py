@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ def num_samples(batch: Any) -> int:
     """Return the samples of a batch: the length of the first tensor or list in it."""
     if isinstance(batch, Tensor):
         return len(batch) if batch.dim() else 1
-    if isinstance(batch, dict):
+    if isinstance(batch, Mapping):
         values = list(batch.values())
     elif isinstance(batch, list | tuple):
         values = list(batch)
@@ -27,7 +27,7 @@ def num_samples(batch: Any) -> int:
         if isinstance(value, Tensor) and value.dim():
             return len(value)
     for value in values:
-        if isinstance(value, Sized) and not isinstance(value, str | dict):
+        if isinstance(value, Sized) and not isinstance(value, str | Mapping):
             return len(value)
     return 1
 
@@ -38,7 +38,7 @@ def num_tokens(batch: Any) -> int:
     Raises:
         TrainingError: The batch has no labels.
     """
-    labels = batch.get("labels") if isinstance(batch, dict) else None
+    labels = batch.get("labels") if isinstance(batch, Mapping) else None
     if not isinstance(labels, Tensor):
         raise TrainingError("training.loss_weight: tokens needs batches that are mappings with a tensor 'labels'")
     return int((labels != IGNORED).sum())
@@ -46,7 +46,7 @@ def num_tokens(batch: Any) -> int:
 
 def auto_weight(batch: Any) -> int:
     """Return the tokens of a batch with labels of sequences, the samples of any other."""
-    labels = batch.get("labels") if isinstance(batch, dict) else None
+    labels = batch.get("labels") if isinstance(batch, Mapping) else None
     sequences = isinstance(labels, Tensor) and labels.dim() > 1 and not labels.is_floating_point()
     return num_tokens(batch) if sequences else num_samples(batch)
 
