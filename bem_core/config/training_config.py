@@ -90,7 +90,7 @@ class TrainingConfig:
         gradient_accumulation_steps: Micro-batches of one step.
         last_window: Whether a step is made of the micro-batches left at the end of an epoch if there are too few.
         loss_weight: What a micro-batch counts in its step: its ``tokens`` (labels that are not -100), its ``samples``,
-            or ``equal``; ``auto`` takes tokens where the batch has labels of sequences.
+            or ``equal``; ``auto`` takes tokens where ``labels`` are integers.
         max_steps: Steps after which training ends; with `max_epochs` too, whichever comes first.
         max_time_s: Seconds after which a process ends its training, at the end of a step; a resumed run has them anew.
         progress_unit: What ``max_steps``, ``eval_steps``, ``save_steps`` and ``logging_steps`` count, and how long the

@@ -15,7 +15,7 @@ from bem_core.training.callbacks import Callback
 from bem_core.training.finishing import RESUMABLE
 from bem_core.training.state import Due
 from bem_core.training.step import Outcome
-from bem_core.training.weights import num_samples, scales
+from bem_core.training.weights import divisors, num_samples
 
 if TYPE_CHECKING:
     from bem_core.training.base_trainer import BaseTrainer
@@ -43,6 +43,7 @@ class Loop:
         # Micro-steps that are left at the end are too few for a step, and it is steps that are wanted whole.
         self._spare = self._accumulate - 1 if self._drop and self._unit == "micro_step" else 0
         self._deadline = time.monotonic() + config.max_time_s if config.max_time_s else None
+        self._began = self._progress.micro_step
         self._log_due = Due("steps", 1 if config.fast_dev_run else config.logging_steps)
         self._eval_due = Due(config.eval_strategy, config.eval_steps, config.eval_start, config.eval_interval_s)
         self._save_due = Due(config.save_strategy, config.save_steps, None, config.save_interval_s)
@@ -54,7 +55,7 @@ class Loop:
     def run(self) -> str:
         """Train until something says that it is enough; return what that was."""
         trainer, progress = self._trainer, self._progress
-        if progress.step == 0 and trainer.evaluated_at < 0 and self._eval_due.at(-1, 0) and self._evaluate():
+        if self._eval_due.at_start and progress.step == 0 and trainer.evaluated_at < 0 and self._evaluate():
             trainer.save_checkpoint(best=True)
         while (reason := self._over()) is None:
             batches = self._begin_epoch()
@@ -77,7 +78,12 @@ class Loop:
             return "max_steps"
         if self._epochs is not None and self._progress.epoch >= self._epochs:
             return "max_epochs"
-        if self._deadline is not None and time.monotonic() >= self._deadline:
+        # One step at least, so that a run that is resumed again and again gets somewhere.
+        if (
+            self._deadline is not None
+            and self._progress.micro_step > self._began
+            and time.monotonic() >= self._deadline
+        ):
             return "max_time_s"
         return None
 
@@ -127,10 +133,10 @@ class Loop:
     def _step(self, window: list[Any]) -> None:
         trainer, progress = self._trainer, self._progress
         before = self._count()
-        factors = self._factors(window)
-        if trainer.move is not None or factors is not None:
+        divided_by = self._divided_by(window)
+        if trainer.move is not None or divided_by is not None:
             window = [self._ready(batch) for batch in window]
-        outcome = trainer.stepper.run(window, factors, progress.step)
+        outcome = trainer.stepper.run(window, divided_by, progress.step)
         progress.batch += len(window)
         progress.micro_step += len(window)
         for batch in window:
@@ -154,18 +160,18 @@ class Loop:
         batch = batch.batch if isinstance(batch, Padding) else batch
         return batch if self._trainer.move is None else self._trainer.move(batch)
 
-    def _factors(self, window: Sequence[Any]) -> list[float] | None:
+    def _divided_by(self, window: Sequence[Any]) -> list[float] | None:
         trainer = self._trainer
         if len(window) == 1 and not trainer.ranks.spread:
             return None
         weights = [0.0 if isinstance(one, Padding) else checks.weight_of(trainer._loss_weight(one)) for one in window]
         if not trainer.ranks.spread:
-            return scales(weights, sum(weights))
+            return divisors(weights, sum(weights))
         asked = float(trainer.signals.received is not None)
         total, stop = trainer.ranks.sum_numbers([sum(weights), asked])
         if stop:
             trainer.request_stop("signal")
-        return scales(weights, total, trainer.ranks.world)
+        return divisors(weights, total, trainer.ranks.world)
 
     def _after(self, outcome: Outcome, before: int) -> None:
         """Do what is due after a step: hooks, rollback, log, evaluation, checkpoint, in this order."""

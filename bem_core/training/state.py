@@ -64,6 +64,7 @@ class Due:
     Attributes:
         by_epoch: Whether it is done at the end of each epoch.
         ever: Whether it is done at all, and so at the end of a run too.
+        at_start: Whether it is done before the first step too.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Due:
     ) -> None:
         self.by_epoch = strategy == "epoch"
         self.ever = strategy != "no"
+        self.at_start = strategy == "steps" and start == 0
         self._interval = interval if strategy == "steps" else 0
         self._start = interval if start is None else start
         self._interval_s = interval_s if strategy == "time" else None

@@ -99,12 +99,12 @@ class Stepper:
         if self._each and parts.precision.scaler is not None:
             raise ConfigError("training.clip_interval: micro_step does not work with fp16, whose gradients are scaled")
 
-    def run(self, window: Sequence[Any], scales: Sequence[float] | None, step: int) -> Outcome:
+    def run(self, window: Sequence[Any], divisors: Sequence[float] | None, step: int) -> Outcome:
         """Do a step.
 
         Args:
             window: Its micro-batches, on the device.
-            scales: Factors of their losses; None for 1.
+            divisors: What their losses are divided by; None for 1.
             step: Number of the steps before it.
 
         Raises:
@@ -117,15 +117,15 @@ class Stepper:
         norm: Tensor | None = None
         last = len(window) - 1
         for number, batch in enumerate(window):
-            scale = None if scales is None else scales[number]
+            divisor = None if divisors is None else divisors[number]
             if self._parts.sync is None:
-                if scale == 0 and any(scales or ()):
+                if divisor == math.inf and min(divisors or ()) < math.inf:
                     # The mean over nothing is not a number, and times zero it still is none.
                     continue
-                part, norm = self._micro_step(batch, scale, not losses)
+                part, norm = self._micro_step(batch, divisor, not losses)
             else:
                 with self._parts.sync(number == last):
-                    part, norm = self._micro_step(batch, scale, not losses)
+                    part, norm = self._micro_step(batch, divisor, not losses)
             losses = _sum(losses, part) if losses else part
         norm = norm if self._each else self._clip()
         return Outcome(losses, norm, self._finish(step, losses["loss"], norm, window))
@@ -158,7 +158,7 @@ class Stepper:
         if not self._by_step and self._parts.scheduler is not None:
             self._parts.scheduler.step()
 
-    def _micro_step(self, batch: Any, scale: float | None, first: bool) -> tuple[Losses, Tensor | None]:
+    def _micro_step(self, batch: Any, divisor: float | None, first: bool) -> tuple[Losses, Tensor | None]:
         parts = self._parts
         if self._plain:
             found = parts.compute_loss(batch, parts.forward(batch))
@@ -171,7 +171,7 @@ class Stepper:
         if first and not self._zero_first and not self._zero_last:
             self._zero_grad()
         try:
-            loss: Tensor = found["loss"] if scale is None else found["loss"] * scale
+            loss: Tensor = found["loss"] if divisor is None else found["loss"] / divisor
             scaler = parts.precision.scaler
             (loss if scaler is None else scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
         except (KeyError, RuntimeError, TypeError):
@@ -180,7 +180,7 @@ class Stepper:
         norm = None
         if self._each and self._max_norm:
             norm = _local(nn.utils.clip_grad_norm_(self._clipped, self._max_norm))
-        return detached(found, scale), norm
+        return detached(found, divisor), norm
 
     def _clip(self) -> Tensor | None:
         parts = self._parts

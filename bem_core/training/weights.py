@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence, Sized
 from typing import Any
 
@@ -27,7 +28,7 @@ def num_samples(batch: Any) -> int:
         if isinstance(value, Tensor) and value.dim():
             return len(value)
     for value in values:
-        if isinstance(value, Sized) and not isinstance(value, str | Mapping):
+        if isinstance(value, Sized) and not isinstance(value, str | Mapping | Tensor):
             return len(value)
     return 1
 
@@ -45,10 +46,10 @@ def num_tokens(batch: Any) -> int:
 
 
 def auto_weight(batch: Any) -> int:
-    """Return the tokens of a batch with labels of sequences, the samples of any other."""
+    """Return the labels that count of a batch with integers as labels, the samples of any other."""
     labels = batch.get("labels") if isinstance(batch, Mapping) else None
-    sequences = isinstance(labels, Tensor) and labels.dim() > 1 and not labels.is_floating_point()
-    return num_tokens(batch) if sequences else num_samples(batch)
+    classes = isinstance(labels, Tensor) and labels.dim() and not labels.is_floating_point()
+    return num_tokens(batch) if classes else num_samples(batch)
 
 
 WEIGHTS: dict[str, Callable[[Any], float]] = {
@@ -59,11 +60,12 @@ WEIGHTS: dict[str, Callable[[Any], float]] = {
 }
 
 
-def scales(weights: Sequence[float], total: float, world: int = 1) -> list[float] | None:
-    """Return the factors of the losses of a window; None where the only one is 1.
+def divisors(weights: Sequence[float], total: float, world: int = 1) -> list[float] | None:
+    """Return what the losses of a window are divided by; None where the only one is 1.
 
     The weighted mean of the losses of all micro-batches is the loss of the concatenated batch when each loss is a mean
-    over what its weight counts.
+    over what its weight counts. Equal weights give their number, so the result is that of ``loss / num_batches`` to the
+    last bit.
 
     Args:
         weights: Of the micro-batches of this rank.
@@ -72,7 +74,7 @@ def scales(weights: Sequence[float], total: float, world: int = 1) -> list[float
     """
     if len(weights) == 1 and world == 1:
         return None
-    return [weight * world / total if total else 0.0 for weight in weights]
+    return [total / (weight * world) if weight else math.inf for weight in weights]
 
 
 def check_losses(parts: Any) -> None:
@@ -95,10 +97,10 @@ def check_losses(parts: Any) -> None:
             raise TrainingError(f"_compute_loss: expected {name!r} to be a scalar, got {type(value).__name__}")
 
 
-def detached(parts: dict[str, Any], scale: float | None) -> dict[str, Tensor]:
-    """Return the parts of a loss without their graph, times the scale of their micro-batch."""
+def detached(parts: dict[str, Any], divisor: float | None) -> dict[str, Tensor]:
+    """Return the parts of a loss without their graph, divided as that of their micro-batch is."""
     values = {
         name: value.detach() if isinstance(value, Tensor) else torch.tensor(float(value))
         for name, value in parts.items()
     }
-    return values if scale is None else {name: value * scale for name, value in values.items()}
+    return values if divisor is None else {name: value / divisor for name, value in values.items()}
