@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -146,10 +146,19 @@ def _again(module: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs:
 def spread(model: nn.Module, config: ExperimentConfig, device: torch.device, ranks: Ranks) -> nn.Module:
     """Return what to call for a forward pass: the model compiled, and spread over the ranks."""
     if config.hardware.compile_model:
-        model.compile()
+        model = compiled(model)
     if not ranks.spread:
         return model
     return nn.parallel.DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None)
+
+
+def compiled(model: nn.Module) -> nn.Module:
+    """Return what to call in place of a model: itself where it can be compiled in place."""
+    if type(model).__module__.startswith("torch."):
+        # `Module.compile` does nothing for classes of torch itself, such as `nn.Sequential`: it skips their frames.
+        return cast("nn.Module", torch.compile(model))
+    model.compile()
+    return model
 
 
 def sync(model: nn.Module, ranks: Ranks) -> Callable[[bool], AbstractContextManager[Any]] | None:
