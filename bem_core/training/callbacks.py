@@ -254,7 +254,7 @@ class Profiler(Callback):
         kinds = [torch.profiler.ProfilerActivity.CPU]
         if torch.cuda.is_available():
             kinds.append(torch.profiler.ProfilerActivity.CUDA)
-        warmup = self._WARMUP if total is None else max(0, min(self._WARMUP, total - steps))
+        warmup = self._WARMUP if total is None else max(1, min(self._WARMUP, total - steps))
         schedule = torch.profiler.schedule(wait=0, warmup=warmup, active=steps, repeat=1)
         self._folder = folder
         self._profile = torch.profiler.profile(activities=kinds, schedule=schedule, on_trace_ready=self._write)

@@ -182,9 +182,9 @@ class Loop:
             callback.on_step_end(trainer, outcome)
         if trainer.rollback is not None and outcome.stepped:
             trainer.rollback.observe(self._progress.step, outcome.losses)
-        if self._log_due.at(before, now):
-            trainer.write_log()
         last = self._over() not in (None, *RESUMABLE)
+        if self._log_due.at(before, now) or (last and not trainer.meter.is_empty()):
+            trainer.write_log()
         self._evaluate_later |= self._eval_due.at(before, now) or (last and self._eval_due.ever)
         self._save_later |= self._save_due.at(before, now) or (last and self._save_due.ever)
         if last or not trainer.source.whole_epochs:
