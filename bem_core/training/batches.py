@@ -5,6 +5,7 @@ A source can begin an epoch at any batch, so that a resumed run goes on where th
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from itertools import islice
 from typing import Any, NamedTuple, Protocol, cast
@@ -29,6 +30,7 @@ from bem_core.training.samples import (
 from bem_core.utils.seeding import rng_fence, rng_state, sample_seed, seed_everything, set_rng_state
 
 Tree = dict[str, Any]
+_log = logging.getLogger(__name__)
 
 
 class Padding(NamedTuple):
@@ -135,7 +137,8 @@ class ReplayedSource(_Plain):
 
     def begin(self, epoch: int, start: int, rng: Tree | None) -> Iterator[Any]:
         """Return the batches of an epoch from number ``start`` on."""
-        if self.num_batches is not None and start >= self.num_batches:
+        # Samplers of torch draw from a generator of their own once more after the last sample.
+        if not self.generators and self.num_batches is not None and start >= self.num_batches:
             return iter(())
         for part in (getattr(self._loader, "sampler", None), getattr(self._loader, "batch_sampler", None)):
             if set_epoch := getattr(part, "set_epoch", None):
@@ -263,10 +266,19 @@ def _drawn(kind: str, loader: Any) -> Source:
     if kind == "fresh_loader":
         return FreshSource(loader)
     if kind == "loader":
+        if getattr(loader, "persistent_workers", False) and _draws(loader):
+            _log.warning(
+                "data.randomness: persistent workers draw on over the epochs from generators that no checkpoint holds, "
+                "so a run that is resumed after the first epoch augments differently; keyed makes it exact"
+            )
         return ReplayedSource(loader)
     if not isinstance(loader, DataLoader) or _length(loader.dataset) is None:
         raise ConfigError("training.batch_source: sampled needs a DataLoader whose data set has a length")
     return SampledSource(loader)
+
+
+def _draws(loader: DataLoader[Any]) -> bool:
+    return is_random(loader.dataset) or has_random_collation(loader.collate_fn)
 
 
 def _check(loader: Any) -> None:

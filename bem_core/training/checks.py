@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -160,6 +160,17 @@ def weight_of(returned: Any) -> float:
     if not 0 <= weight < math.inf:
         raise TrainingError(f"_loss_weight: expected a number of at least 0, got {returned!r:.80}")
     return weight
+
+
+def state_of(returned: Any) -> dict[str, Any]:
+    """Return what `_state` gave.
+
+    Raises:
+        TrainingError: It is no mapping.
+    """
+    if not isinstance(returned, Mapping):
+        raise TrainingError(f"_state: expected a mapping, got {_type(returned)}")
+    return dict(returned)
 
 
 def _type(value: Any) -> str:

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from bem_core.errors import CheckpointError, nearest
+from bem_core.training import checks
 from bem_core.training.batches import generator_state
 from bem_core.training.checkpoint import load_model_part
 from bem_core.utils.device import move
@@ -103,7 +104,7 @@ def _trainer_state(trainer: BaseTrainer) -> Tree:
         "samples_seen": trainer.samples_seen,
         "epoch_rng": trainer.ranks.gather(trainer.epoch_rng),
         "callbacks": {type(one).__name__: one.state() for one in trainer.callbacks if one.state()},
-        "component": trainer._state(),
+        "component": checks.state_of(trainer._state()),
     }
 
 

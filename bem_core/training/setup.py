@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 
 def read_config(
-    config: ExperimentConfig | Mapping[str, Any] | Path | str,
+    config: object,
     name: str | None,
     component: str,
     legacy: Mapping[str, Any],
@@ -51,6 +51,9 @@ def read_config(
         config = load_experiment_config(config)
     elif isinstance(config, Mapping):
         config = experiment_from_mapping(config)
+    elif not isinstance(config, ExperimentConfig):
+        found = "None" if config is None else type(config).__name__
+        raise ConfigError(f"{component}: expected an experiment, a mapping or the path of a file, got {found}")
     named = dataclasses.replace(config, name=name or config.name or component)
     return with_legacy_options(named, legacy, component)
 

@@ -70,18 +70,20 @@ def test_the_table_has_a_column_for_each_name_and_the_same_digits(tmp_path: Path
 def test_metrics_are_in_the_files_that_are_asked_for_also_when_a_run_goes_on(
     tmp_path: Path, formats: list[str], files: set[str]
 ) -> None:
-    sections = {"logging": {"export_formats": formats}}
-    trained(tmp_path / "whole", sections=sections, max_steps=8)
-    trained(tmp_path / "parts", sections=sections, max_steps=4)
-    again, _ = prepared(tmp_path / "parts", sections=sections, max_steps=8)
-    again.resume_from("auto")
-    again.train()
+    def run(folder: str, steps: int) -> None:
+        sections = {"logging": {"export_formats": formats}}
+        training = {"max_steps": steps, "scheduler_type": "none", "logging_steps": 4}
+        trainer, _ = prepared(tmp_path / folder, sections=sections, **training)
+        trainer.resume_from("auto")
+        trainer.train()
+
+    run("whole", 8)
+    run("parts", 4)
+    run("parts", 8)
     for folder in ("whole", "parts"):
         assert {path.name for path in (tmp_path / folder).iterdir() if "metrics" in path.name} == files
-    if "csv" in formats:
-        # The schedule of the first half was another one, so only steps and losses can be compared.
-        found = [list(csv.DictReader((tmp_path / one / "metrics.csv").open()))[-1] for one in ("whole", "parts")]
-        assert found[0]["step"] == found[1]["step"] == "8"
+    for name in files:
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes() != b""
 
 
 def test_records_that_were_deleted_are_told_and_leave_no_gap(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
