@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -181,7 +181,7 @@ class BaseTrainer(Hooks):
         self._owns_folder = True
         self.stop_reason = None
         self.model.train()
-        with self.signals, self.checkpoints, self._clock(), running(self.callbacks, self):
+        with self.signals, self.checkpoints, closing(self.source), self._clock(), running(self.callbacks, self):
             self.stop_reason = Loop(self).run()
             finish(self)
         raise_interruption(self)
