@@ -91,7 +91,7 @@ class BaseTrainer(ABC):
         setup.check_hardware(hardware, self.device, self.ranks)
         self.progress = Progress()
         self.precision = Precision(hardware, self.device)
-        self.meter = Meter()
+        self.meter = Meter(self.device)
         self.signals = StopSignals()
         self.judge = judge_of(self.config)
         self.callbacks: list[Callback] = []

@@ -36,10 +36,11 @@ class Loop:
     def __init__(self, trainer: BaseTrainer) -> None:
         config = trainer.config.training
         self._trainer, self._progress = trainer, trainer.progress
-        self._unit = "micro_step" if config.progress_unit == "micro_step" else "step"
+        self._micro = config.progress_unit == "micro_step"
         self._end = config.fast_dev_run or config.max_steps
         self._epochs = None if config.fast_dev_run else config.max_epochs
         self._accumulate = config.gradient_accumulation_steps
+        self._spread = trainer.ranks.spread
         self._drop = config.last_window == "drop"
         self._deadline = time.monotonic() + config.max_time_s if config.max_time_s else None
         self._log_due = Due("steps", 1 if config.fast_dev_run else config.logging_steps)
@@ -49,6 +50,8 @@ class Loop:
         self._has_hook = trainer.overrides("_on_step_end")
         self._save_later = False
         self._overflows = 0
+        self._reason: str | None = None
+        self._next = self._next_due(self._count())
 
     def run(self) -> str:
         """Train until something says that it is enough; return what that was."""
@@ -59,7 +62,7 @@ class Loop:
             batches = self._begin_epoch()
             for window in self._windows(batches):
                 self._step(window)
-                reason = self._over()
+                reason = self._reason
                 if reason is not None and not (trainer.source.whole_epochs and reason in _RESUMABLE):
                     return reason
             if not progress.batch:
@@ -80,7 +83,7 @@ class Loop:
         return None
 
     def _count(self) -> int:
-        return self._progress.micro_step if self._unit == "micro_step" else self._progress.step
+        return self._progress.micro_step if self._micro else self._progress.step
 
     def _begin_epoch(self) -> Iterator[Any]:
         trainer, progress = self._trainer, self._progress
@@ -99,7 +102,7 @@ class Loop:
     def _windows(self, batches: Iterator[Any]) -> Iterator[list[Any]]:
         while True:
             size = self._accumulate
-            if self._unit == "micro_step" and self._end is not None:
+            if self._micro and self._end is not None:
                 size = min(size, self._end - self._progress.micro_step)
             window = list(islice(batches, size))
             short = len(window) < size
@@ -120,23 +123,35 @@ class Loop:
 
     def _step(self, window: list[Any]) -> None:
         trainer, progress = self._trainer, self._progress
-        before = self._count()
-        factors = self._factors(window)
-        if trainer.move is not None or factors is not None:
+        before = progress.micro_step if self._micro else progress.step
+        factors = None
+        if self._spread or len(window) > 1:
+            factors = self._factors(window)
+        if self._spread or trainer.move is not None:
             window = [self._ready(batch) for batch in window]
         outcome = trainer.stepper.run(window, factors, progress.step)
         progress.batch += len(window)
         progress.micro_step += len(window)
         for batch in window:
             trainer.samples_seen += num_samples(batch)
-        if not outcome.stepped:
-            self._skip(outcome)
-        else:
+        if outcome.stepped:
             progress.step += 1
             self._overflows = 0
+        else:
+            self._skip(outcome)
         trainer.meter.add(outcome.losses)
         trainer.grad_norm = outcome.grad_norm
-        self._after(outcome, before)
+        if self._has_hook:
+            trainer._on_step_end(outcome.losses)
+        for callback in self._on_step:
+            callback.on_step_end(trainer, outcome)
+        if trainer.rollback is not None:
+            trainer.rollback.observe(progress.step, outcome.losses)
+        if trainer.signals.received is not None and not self._spread:
+            trainer.request_stop("signal")
+        now = progress.micro_step if self._micro else progress.step
+        if now >= self._next or trainer.stop_reason is not None or self._deadline is not None:
+            self._do_due(before, now)
 
     def _skip(self, outcome: Outcome) -> None:
         self._progress.skipped += 1
@@ -150,8 +165,6 @@ class Loop:
 
     def _factors(self, window: Sequence[Any]) -> list[float] | None:
         trainer = self._trainer
-        if len(window) == 1 and not trainer.ranks.spread:
-            return None
         weights = [0.0 if isinstance(one, Padding) else float(trainer._loss_weight(one)) for one in window]
         if not trainer.ranks.spread:
             return scales(weights, sum(weights))
@@ -161,23 +174,21 @@ class Loop:
             trainer.request_stop("signal")
         return scales(weights, total, trainer.ranks.world)
 
-    def _after(self, outcome: Outcome, before: int) -> None:
-        """Do what is due after a step: hooks, rollback, log, evaluation, checkpoint, in this order."""
-        trainer, now = self._trainer, self._count()
-        if self._has_hook:
-            trainer._on_step_end(outcome.losses)
-        for callback in self._on_step:
-            callback.on_step_end(trainer, outcome)
-        if trainer.rollback is not None:
-            trainer.rollback.observe(self._progress.step, outcome.losses)
+    def _do_due(self, before: int, now: int) -> None:
+        """Do what is due after a step: log, evaluation, checkpoint, in this order."""
+        self._reason = self._over()
         if self._log_due.at(before, now):
-            trainer.write_log()
-        last = self._over() is not None
+            self._trainer.write_log()
+        last = self._reason is not None and self._reason not in _RESUMABLE
         best = (self._eval_due.at(before, now) or (last and self._eval_due.ever)) and self._evaluate()
         if self._save_due.at(before, now) or best or (last and self._save_due.ever):
             self._save(best)
-        if trainer.signals.received is not None and not trainer.ranks.spread:
-            trainer.request_stop("signal")
+        self._reason = self._over()
+        self._next = self._next_due(now)
+
+    def _next_due(self, now: int) -> int:
+        dues = [due.next_after(now) for due in (self._log_due, self._eval_due, self._save_due) if due.watches]
+        return min(dues) if self._end is None else min(*dues, self._end)
 
     def _evaluate(self) -> bool:
         return self._trainer.eval_dataloader is not None and self._trainer.evaluate_and_judge()

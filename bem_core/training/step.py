@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -86,10 +87,17 @@ class Stepper:
         self._each = config.clip_interval == "micro_step"
         self._zero_first = config.zero_grad == "before_forward"
         self._zero_last = config.zero_grad == "after_step"
+        self._zero_between = config.zero_grad == "before_backward"
         self._warmup_only = config.scheduler_interval == "warmup"
         self._by_step = config.scheduler_interval != "epoch"
+        self._sharded = any(hasattr(one, "full_tensor") for one in self._clipped)
         self._plain = parts.precision.dtype is None
         self._checked = False
+        # Where nothing else is to be done, methods of torch take the place of ours: a call costs half a microsecond.
+        self._zero_grad = self._zero_both if parts.dual else parts.optimizer.zero_grad
+        simple = self._max_norm and not self._each and not self._sharded and parts.precision.scaler is None
+        clip = partial(nn.utils.clip_grad_norm_, self._clipped, self._max_norm)
+        self._clip: Callable[[], Tensor | None] = clip if simple else self._clip_or_measure
         if self._each and parts.precision.scaler is not None:
             raise ConfigError("training.clip_interval: micro_step does not work with fp16, whose gradients are scaled")
 
@@ -105,24 +113,27 @@ class Stepper:
             NonFiniteError: The loss or the gradients are not finite.
             TrainingError: The component does not return a loss.
         """
+        parts = self._parts
         if self._zero_first:
             self._zero_grad()
-        losses: Losses = {}
-        last = len(window) - 1
-        for number, batch in enumerate(window):
-            scale = None if scales is None else scales[number]
-            if self._parts.sync is None:
-                part = self._micro_step(batch, scale, number == 0)
-            else:
-                with self._parts.sync(number == last):
-                    part = self._micro_step(batch, scale, number == 0)
-            losses = {name: losses[name] + value for name, value in part.items()} if losses else part
+        if len(window) == 1 and parts.sync is None:
+            losses = self._micro_step(window[0], scales[0] if scales else None, True)
+        else:
+            losses = self._accumulate(window, scales)
         norm = self._clip()
-        stepped = self._parts.guard.passes(step + 1, losses["loss"], norm, list(window), self._parts.model)
-        stepped = stepped and self._update(step)
+        stepped = parts.guard.passes(step + 1, losses["loss"], norm, window, parts.model) and self._update(step)
         if self._zero_last:
             self._zero_grad()
         return Outcome(losses, norm, stepped)
+
+    def _accumulate(self, window: Sequence[Any], scales: Sequence[float] | None) -> Losses:
+        losses: Losses = {}
+        last = len(window) - 1
+        for number, batch in enumerate(window):
+            with nullcontext() if self._parts.sync is None else self._parts.sync(number == last):
+                part = self._micro_step(batch, None if scales is None else scales[number], number == 0)
+            losses = {name: losses[name] + value for name, value in part.items()} if losses else part
+        return losses
 
     def check_finite(self) -> None:
         """Check the steps whose values have not been read yet.
@@ -147,24 +158,30 @@ class Stepper:
         if not self._checked:
             check_losses(found)
             self._checked = True
-        if first and not self._zero_first and not self._zero_last:
+        if first and self._zero_between:
             self._zero_grad()
         loss: Tensor = found["loss"] if scale is None else found["loss"] * scale
         scaler = parts.precision.scaler
         (loss if scaler is None else scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
         if self._each and self._max_norm:
             nn.utils.clip_grad_norm_(self._clipped, self._max_norm)
-        return detached(found, scale)
+        return {"loss": found["loss"].detach()} if scale is None and len(found) == 1 else detached(found, scale)
 
-    def _clip(self) -> Tensor | None:
+    def _clip_or_measure(self) -> Tensor | None:
         parts = self._parts
         if parts.precision.scaler is not None:
             parts.precision.scaler.unscale_(parts.optimizer)
         if self._max_norm and not self._each:
-            return _local(nn.utils.clip_grad_norm_(self._clipped, self._max_norm))
+            return self._whole(nn.utils.clip_grad_norm_(self._clipped, self._max_norm))
         if parts.norm_always:
-            return _local(nn.utils.get_total_norm([one.grad for one in self._clipped if one.grad is not None]))
+            return self._whole(nn.utils.get_total_norm([one.grad for one in self._clipped if one.grad is not None]))
         return None
+
+    def _whole(self, norm: Tensor) -> Tensor:
+        """Return the norm as a plain tensor where sharded parameters gave one that is spread over the ranks."""
+        if self._sharded:
+            norm = norm.full_tensor()  # type: ignore[attr-defined]
+        return norm
 
     def _update(self, step: int) -> bool:
         parts = self._parts
@@ -184,7 +201,7 @@ class Stepper:
             parts.scheduler.step()
         return True
 
-    def _zero_grad(self) -> None:
+    def _zero_both(self) -> None:
         self._parts.optimizer.zero_grad()
         if self._parts.dual is not None:
             self._parts.dual.zero_grad()
@@ -199,12 +216,6 @@ def _update_multipliers(optimizer: Optimizer, config: DualConfig, step: int) -> 
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 parameter.clamp_(config.low, config.high)
-
-
-def _local(norm: Tensor) -> Tensor:
-    """Return the norm as a plain tensor where sharded parameters gave one that is spread over the ranks."""
-    whole: Tensor = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
-    return whole
 
 
 def no_sync_until_last(model: nn.Module) -> Callable[[bool], AbstractContextManager[Any]]:

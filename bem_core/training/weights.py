@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
 from typing import Any
 
 import torch
@@ -16,16 +16,11 @@ IGNORED = -100
 def num_samples(batch: Any) -> int:
     """Return the samples of a batch: the length of the first tensor or list in it."""
     if isinstance(batch, Tensor):
-        return len(batch) if batch.dim() else 1
-    if isinstance(batch, dict):
-        values = list(batch.values())
-    elif isinstance(batch, list | tuple):
-        values = list(batch)
-    else:
-        values = []
+        return batch.shape[0] if batch.dim() else 1
+    values = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, list | tuple) else ()
     for value in values:
         if isinstance(value, Tensor) and value.dim():
-            return len(value)
+            return value.shape[0]
     for value in values:
         if isinstance(value, Sized) and not isinstance(value, str | dict):
             return len(value)
