@@ -10,24 +10,28 @@ from bem_core.config.merge import leaves
 from migrate.configs import figures
 from migrate.configs.leaves import unflatten
 from migrate.configs.search_assign import choose, reassign
+from migrate.configs.search_facts import Facts
 from migrate.configs.search_index import Index, members
 from migrate.configs.search_loop import Search
 from migrate.configs.search_plan import Document, Plan, SearchOptions, Template
+from migrate.configs.search_refine import Refine
 from migrate.configs.search_state import Limits, State
 from migrate.configs.search_tree import agglomerate, plant
 
 # Joining pairs is quadratic, so a first plan is found on so many documents, spread evenly over all of them.
 MAX_SAMPLE = 500
 # Leaves that a template must save before it is worth a file that somebody has to open: one for each so many documents.
-FILES_PER_LEAF = 50
-MAX_PRICE = 5
+FILES_PER_LEAF = 15
+MAX_PRICE = 4
 # Units of `Search.work`; a million take about two seconds.
 TREE_WORK = 300_000
-CLIMB_WORK = 900_000
+CLIMB_WORK = 450_000
 NUM_FITS = 6
-# Documents up to which there is time for a start with nothing but bases beside each other, and for a long shake.
+# Documents up to which there is time for a start with nothing but bases beside each other.
 MAX_APART = 250
-SHAKE_WORK = 1_500_000
+# Units of `Refine.work` for each shared leaf, and at most; a hundred thousand take about two seconds.
+REFINE_WORK = 12
+MAX_REFINE = 120_000
 
 
 def run(documents: Mapping[str, Document], options: SearchOptions) -> Plan:
@@ -39,7 +43,8 @@ def run(documents: Mapping[str, Document], options: SearchOptions) -> Plan:
     best, least = Plan(), None
     for state in _candidates(chosen, limits, options):
         plan = to_plan(state, names, chosen)
-        cost = figures.measure(plan, documents).cost
+        found = figures.measure(plan, documents)
+        cost = found.cost + _price(len(names)) * found.templates
         if least is None or cost < least:
             best, least = plan, cost
     return best
@@ -69,20 +74,27 @@ def _candidates(documents: Sequence[Document], limits: Limits, options: SearchOp
 def _searched(start: State, limits: Limits, max_bases: int) -> list[State]:
     """Return the best tree and the best plan with several bases that has no more templates."""
     number = len(start.bases)
-    price = min(MAX_PRICE, number // FILES_PER_LEAF)
+    price = _price(number)
+    facts = Facts(start.index)
+    work = min(MAX_REFINE, REFINE_WORK * sum(held.bit_count() for held in start.index.held))
     joints = agglomerate(start.index, list(range(number)))
-    single = Search(limits, 1, price, TREE_WORK)
-    tree = single.climb(plant(start.index, joints, limits, start, price))
+    tree = Search(limits, 1, price, TREE_WORK).climb(plant(start.index, joints, limits, start, price))
+    single = Refine(facts, limits, 1, price, work // 4).run(tree)
     if max_bases < 2:
-        return [single.shake(tree, SHAKE_WORK)]
-    fewer = replace(limits, templates=max(1, tree.num_free()))
-    work = CLIMB_WORK if number <= MAX_APART else CLIMB_WORK // 2
-    found = [Search(fewer, max_bases, price, work).climb(state) for state in (tree, start)]
+        return [Refine(facts, limits, 1, price, 0).shake(single, work)]
+    fewer = replace(limits, templates=max(1, single.num_free()))
+    starts = [single, Search(fewer, max_bases, price, CLIMB_WORK).climb(start)]
     if number <= MAX_APART:
-        beside = Search(fewer, max_bases, price, work)
-        found.append(beside.climb(beside.adopt(beside.grow(start, inside=False))))
-    several = Search(fewer, max_bases, price, 0)
-    return [tree, several.shake(min(found, key=several.score), SHAKE_WORK if number <= MAX_APART else SHAKE_WORK // 10)]
+        beside = Search(fewer, max_bases, price, CLIMB_WORK)
+        starts.append(beside.climb(beside.adopt(beside.grow(start, inside=False))))
+    several = Refine(facts, fewer, max_bases, price, 0)
+    found = [Refine(facts, fewer, max_bases, price, work // 2).run(state) for state in starts]
+    return [single, several.shake(min(found, key=several.score), work)]
+
+
+def _price(number: int) -> int:
+    """Return what a template costs on top of its leaves, for so many documents."""
+    return min(MAX_PRICE, number // FILES_PER_LEAF)
 
 
 def _moved(state: State, start: State) -> State:
