@@ -21,7 +21,8 @@ class Facts:
         having: Documents by path that hold one of its facts.
         gaps: By path, nodes with the documents that must delete that node when a base sets the path.
         under: By node, the ends under it, its own included.
-        near: By document, the paths that it holds or would have to delete.
+        usable: The same as a set.
+        held: By document, its fact by path, on usable paths only.
     """
 
     def __init__(self, index: Index) -> None:
@@ -46,17 +47,13 @@ class Facts:
         self.paths = [
             path for path, end in enumerate(self.end) if index.above[self.of_path[path][0]] & ends == end & ~index.inner
         ]
-        self.usable = single = set(self.paths)
-        self.near: list[set[int]] = [set() for _ in index.held]
-        for path in self.paths:
-            documents = self.having[path]
-            for _, lacking in self.gaps[path]:
-                documents |= lacking
-            for document in members(documents):
-                self.near[document].add(path)
-        self.held = [{path: fact for path, fact in self.values(facts).items() if path in single} for facts in index.held]
+        self.usable = set(self.paths)
+        self.held = [
+            {path: fact for path, fact in self.values(facts).items() if path in self.usable} for facts in index.held
+        ]
 
     def _gaps(self, index: Index, end: int) -> list[tuple[int, int]]:
+        """Return the nodes on the way to an end, with the documents of which each is the first that they lack."""
         way = index.way_to(end.bit_length() - 1)[::-1]
         found = []
         settled = 0

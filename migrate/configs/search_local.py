@@ -1,8 +1,8 @@
 """Small changes of a plan: one value of a template, one base of a document, one parent of a template.
 
 The values of a template with several children that have other bases too cannot be settled path by path from the leaves
-up, as `search_values` does for a tree. Here each value is tried against what its neighbours hold, which is exact for any
-structure, and a change of structure is judged after the values around it have followed.
+up, as `search_values` does for a tree. Here each value is tried against what its neighbours hold, which is exact for
+any structure, and a change of structure is judged after the values around it have followed.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class Local:
         groups: By bases, the documents that have them, as a bitset.
         kids: By template, those that extend it.
         below: By template, the documents that extend it, directly or not.
+        work: Costs looked up so far, a clock that runs the same on every machine.
     """
 
     def __init__(self, state: State, facts: Facts, limits: Limits, num_bases: int) -> None:
@@ -81,8 +82,6 @@ class Local:
             for base in bases:
                 self.users[base].discard(bases)
 
-    # Values ---------------------------------------------------------------------------------------------------------
-
     def inherited(self, bases: Iterable[int], path: int) -> int:
         """Return the fact that bases give at a path."""
         found = NONE
@@ -119,6 +118,7 @@ class Local:
         return found & under & ~end
 
     def _own_cost(self, number: int, path: int) -> int:
+        """Return what a template writes at a path: 0 or 1."""
         if number in self.state.fixed:
             return 0
         own = self.values[number].get(path, NONE)
@@ -135,6 +135,7 @@ class Local:
         return held >= max(self.limits.support, self.limits.share * below.bit_count())
 
     def _set(self, numbers: Iterable[int], path: int, fact: int) -> None:
+        """Give templates a fact, or none, at a path."""
         end = self.facts.end[path]
         for number in numbers:
             if fact == NONE:
@@ -160,13 +161,20 @@ class Local:
             number, paths = dirty.popitem()
             if number in self.state.fixed:
                 continue
-            for path in sorted(paths):
+            for path in sorted(paths & self.facts.usable):
                 gain, changed = self._tune_one(number, path)
                 total += gain
                 for other in changed:
                     for near in (*self.kids[other], *self.state.parents[other]):
                         dirty.setdefault(near, set()).add(path)
         return total
+
+    def clear(self, paths: Iterable[int]) -> None:
+        """Take out of the templates what they may not have at these paths."""
+        for number in self.state.order():
+            for path in paths:
+                if not self._allowed(number, path, self.values[number].get(path, NONE)):
+                    self._set((number,), path, NONE)
 
     def _tune_one(self, number: int, path: int) -> tuple[int, list[int]]:
         """Set the value with which a template and all around it write least; return the gain and what changed."""
@@ -177,9 +185,7 @@ class Local:
         wanted = [
             fact
             for fact in (NONE, *facts.of_path[path])
-            if fact != old
-            and (fact == NONE or facts.holders[fact] & below)
-            and self._allowed(number, path, fact)
+            if fact != old and (fact == NONE or facts.holders[fact] & below) and self._allowed(number, path, fact)
         ]
         ways = [[number]] if wanted else []
         followers = self._followers(number, path, old) if wanted and self.kids[number] else []
@@ -192,7 +198,7 @@ class Local:
                 gain = self._try(numbers, path, fact, old, around, before)
                 if gain is not None and (best is None or gain > best[0]):
                     best = gain, numbers, fact
-        if best is None or not (forced or best[0] > 0 or best[0] == 0 and best[2] == NONE):
+        if best is None or not (forced or best[0] > 0 or (best[0] == 0 and best[2] == NONE)):
             return 0, []
         gain, numbers, fact = best
         self.undo += [(other, path, old) for other in numbers]
@@ -223,14 +229,12 @@ class Local:
         before: int,
     ) -> int | None:
         """Return what a change of value gains, or None when it is not allowed; changes nothing."""
-        self.work += 1
+        self.work += 2 + len(around[0]) + len(around[1])
         self._set(numbers, path, fact)
-        allowed = all([self._allowed(number, path, self.values[number].get(path, NONE)) for number in around[0]])
+        allowed = all(self._allowed(number, path, self.values[number].get(path, NONE)) for number in around[0])
         gain = before - self._cost_at(around, path) if allowed else None
         self._set(numbers, path, old)
         return gain
-
-    # Structure ------------------------------------------------------------------------------------------------------
 
     def content(self, number: int) -> Content:
         """Return the content of a template as it is now."""
@@ -255,6 +259,7 @@ class Local:
                 yield tuple(sorted(other if one == base else one for one in bases))
 
     def _move_document(self, document: int) -> bool:
+        """Add, drop or exchange one base of a document where that pays."""
         state, index = self.state, self.index
         old = state.bases[document]
         held, lacks = index.held[document], index.lacks[document]
@@ -266,6 +271,7 @@ class Local:
             for number, content in contents.items()
             if any((content.facts & missing).bit_count() > 1 for missing in rest.values())
         ]
+        self.work += len(contents) + 2 * len(useful)
         now = saved(index, document, state.joined(old)) - len(old) if old else 0
         ranked = []
         for bases in self._ways(old, useful, self.num_bases):
@@ -274,7 +280,7 @@ class Local:
             if gain > -SLACK and self._clear(bases):
                 ranked.append((-gain, bases))
         ranked.sort()
-        return any(self._rebase(document, old, bases, -cost) for cost, bases in ranked[:3])
+        return bool(ranked) and self._rebase(document, old, ranked[0][1], -ranked[0][0])
 
     def _clear(self, bases: Bases) -> bool:
         """Say whether no base extends another, and none has a leaf where another has a mapping."""
@@ -288,6 +294,7 @@ class Local:
         return True
 
     def _line(self, bases: Iterable[int]) -> set[int]:
+        """Return templates with all that they extend."""
         found = set(bases)
         for base in bases:
             found |= self.state.ancestors(base)
@@ -326,11 +333,13 @@ class Local:
         return {path for path, fact in holds.items() if values.get(path) == fact}
 
     def _revert(self) -> None:
+        """Take back the values set since `undo` was emptied."""
         for number, path, fact in reversed(self.undo):
             self._set((number,), path, fact)
         self.undo = []
 
     def _move_template(self, number: int) -> bool:
+        """Add, drop or exchange one parent of a template where that pays."""
         state = self.state
         if number in state.fixed:
             return False
@@ -350,24 +359,26 @@ class Local:
             if gain > -SLACK and self._clear(parents):
                 ranked.append((-gain, parents))
         ranked.sort()
-        return any(self._reparent(number, old, parents, -cost) for cost, parents in ranked[:3])
+        return bool(ranked) and self._reparent(number, old, ranked[0][1], -ranked[0][0])
 
     def _height(self, number: int) -> int:
-        return 1 + max((self._height(kid) for kid in self.kids[number]), default=0) if self.kids[number] else 1
+        """Return the most templates from this one down, itself included."""
+        return 1 + max((self._height(kid) for kid in self.kids[number]), default=0)
 
     def _reparent(self, number: int, old: Bases, parents: Bases, gain: int) -> bool:
         """Let a template extend others where that pays once the values have followed."""
         state, below = self.state, dict(self.below)
-        redundant = [bases for bases in self.groups if number in bases or self._line(bases) & {number}]
+        groups = [bases for bases in self.groups if number in self._line(bases)]
         self._adopt(number, parents)
-        if any(not self._clear(bases) for bases in redundant):
+        if any(not self._clear(bases) for bases in groups):
             self._adopt(number, old)
             return False
         self.below = state.served()
         touched = {other for other in state.content if self.below[other] != below[other]} | {number, *old, *parents}
         self.undo = []
         own = set(self.values[number])
-        gain += self.tune({other: own if other in parents else own & set(self.values[other]) if other != number else own for other in touched})
+        free = {number, *parents}
+        gain += self.tune({other: own if other in free else own & set(self.values[other]) for other in touched})
         if gain > 0 and all(self.below[other].bit_count() >= self.limits.support for other in touched):
             return True
         self._revert()
@@ -376,6 +387,7 @@ class Local:
         return False
 
     def _adopt(self, number: int, parents: Bases) -> None:
+        """Let a template extend others."""
         for parent in self.state.parents[number]:
             self.kids[parent].discard(number)
         for parent in parents:
