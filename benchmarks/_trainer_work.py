@@ -1,7 +1,7 @@
 """The work that `trainer.py` measures, and the loops that do it: one written by hand and ours.
 
 Each gets the same batches in memory and does the same: AdamW, a linear schedule, clipping, and a line with the mean
-loss in a file every 50 steps. A clock counts its steps and measures from the end of the warm-up to the end of the last one.
+loss in a file every 50 steps. A clock counts the steps and measures from the end of the warm-up to the last one.
 """
 
 from __future__ import annotations

@@ -109,8 +109,8 @@ class BaseTrainer(ABC):
         self._resume: Path | str | None = None
         self._ready = False
         self._began = time.monotonic()
-        self._evaluated_at = -1
-        self._saved_at = -1
+        self.evaluated_at = -1
+        self.saved_at = -1
         self._folder = setup.checkpoint_folder(self.config, self.output_dir)
 
     # What a component fills in.
@@ -284,8 +284,8 @@ class BaseTrainer(ABC):
             if not self.meter.is_empty():
                 self.write_log()
             wanted = training.eval_strategy != "no" and self.eval_dataloader is not None
-            best = wanted and self._evaluated_at != self.progress.step and self.evaluate_and_judge()
-        if best or ((training.save_strategy != "no" or interrupted) and self._saved_at != self.progress.step):
+            best = wanted and self.evaluated_at != self.progress.step and self.evaluate_and_judge()
+        if best or ((training.save_strategy != "no" or interrupted) and self.saved_at != self.progress.step):
             self.save_checkpoint(best=best)
         if self.config.output.load_best_model_at_end and not interrupted:
             self._load_best()
@@ -331,7 +331,7 @@ class BaseTrainer(ABC):
         """Evaluate as training does: write the metrics down; tell whether to save the model as the best so far."""
         metrics = self.evaluate()
         record = {"step": self.progress.step, "epoch": self.progress.epoch, **metrics}
-        self._evaluated_at = self.progress.step
+        self.evaluated_at = self.progress.step
         self.history.append(record)
         for callback in self.callbacks:
             callback.on_evaluate(self, record)
@@ -360,7 +360,7 @@ class BaseTrainer(ABC):
         if self.config.training.fast_dev_run:
             return None
         self.stepper.check_finite()
-        self._saved_at = self.progress.step
+        self.saved_at = self.progress.step
         tree = state_tree(self)
         if not self.ranks.is_main:
             return None

@@ -177,9 +177,9 @@ class Loop:
     def _do_due(self, before: int, now: int) -> None:
         """Do what is due after a step: log, evaluation, checkpoint, in this order."""
         self._reason = self._over()
-        if self._log_due.at(before, now):
-            self._trainer.write_log()
         last = self._reason is not None and self._reason not in _RESUMABLE
+        if self._log_due.at(before, now) or last:
+            self._trainer.write_log()
         best = (self._eval_due.at(before, now) or (last and self._eval_due.ever)) and self._evaluate()
         if self._save_due.at(before, now) or best or (last and self._save_due.ever):
             self._save(best)

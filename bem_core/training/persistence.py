@@ -153,6 +153,8 @@ def _load_trainer_state(trainer: BaseTrainer, saved: Mapping[str, Any], generato
     trainer.meter.load(meter)
     trainer.grad_norm = saved["grad_norm"]
     trainer.history = list(saved["history"])
+    trainer.saved_at = progress.step
+    trainer.evaluated_at = trainer.history[-1]["step"] if trainer.history else -1
     trainer.samples_seen = saved["samples_seen"]
     trainer.epoch_rng = saved["epoch_rng"][ranks.rank if same else 0]
     for callback in trainer.callbacks:
