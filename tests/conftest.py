@@ -15,6 +15,9 @@ from hypothesis import settings
 settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")
 
+# Threads that wait for each other on a busy machine make small tensors a hundred times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Each changes what a command prints, in this process and in those that tests start.
 for name in ("COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "NO_COLOR"):
     os.environ.pop(name, None)

@@ -90,7 +90,7 @@ class BaseTrainer(Hooks):
         setup.check_hardware(hardware, self.device, self.ranks)
         self.progress = Progress()
         self.precision = Precision(hardware, self.device)
-        self.meter = Meter()
+        self.meter = Meter(self.device)
         self.signals = StopSignals()
         self.judge = judge_of(self.config)
         self.callbacks: list[Callback] = []

@@ -8,38 +8,45 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Values that are kept apart before they are added up; few enough to take no memory, many enough to take no time.
+# Values on a device that are kept before they are added up there, so that not each step needs an operation for it.
 _KEPT = 64
 
 
 class Meter:
-    """Sums of named scalars in float64; its state makes a resumed run write the same digits."""
+    """Sums of named scalars in float64; its state makes a resumed run write the same digits.
 
-    def __init__(self) -> None:
+    Args:
+        device: On a CPU scalars are read at once; on others they stay where they are until the means are asked for.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._host = device.type == "cpu"
         self._values: dict[str, list[Tensor]] = {}
-        self._sums: dict[str, Tensor] = {}
+        self._sums: dict[str, float | Tensor] = {}
         self._counts: dict[str, int] = {}
 
     def add(self, values: Mapping[str, Tensor]) -> None:
         """Take the scalars of one step; a name may be missing in some steps."""
         for name, value in values.items():
-            kept = self._values.get(name)
-            if kept is None:
-                self._values[name] = [value]
+            if self._host:
+                self._sums[name] = self._sums.get(name, 0.0) + value.item()
+                self._counts[name] = self._counts.get(name, 0) + 1
             else:
+                kept = self._values.setdefault(name, [])
                 kept.append(value)
-                if len(kept) >= _KEPT:
+                if len(kept) == _KEPT:
                     self._fold(name)
 
     def is_empty(self) -> bool:
         """Tell whether there are no values since the last `reset`."""
         return not self._values and not self._sums
 
-    def totals(self) -> dict[str, tuple[Tensor, int]]:
+    def totals(self) -> dict[str, tuple[float, int]]:
         """Return sum and number of values of each scalar."""
         for name in list(self._values):
             self._fold(name)
-        return {name: (self._sums[name], self._counts[name]) for name in self._sums}
+        return {name: (float(total), self._counts[name]) for name, total in self._sums.items()}
 
     def reset(self) -> None:
         """Forget all values."""
@@ -47,22 +54,15 @@ class Meter:
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint needs."""
-        values = {
-            name: torch.stack([one.detach().reshape(()) for one in kept]) for name, kept in self._values.items() if kept
-        }
+        values = {name: torch.stack([one.reshape(()) for one in kept]) for name, kept in self._values.items() if kept}
         return {"values": values, "sums": dict(self._sums), "counts": dict(self._counts)}
 
-    def load(self, state: Mapping[str, Any], device: torch.device) -> None:
+    def load(self, state: Mapping[str, Any]) -> None:
         """Take over the state of a checkpoint."""
-        self._values = {name: list(kept.to(device)) for name, kept in state["values"].items()}
-        self._sums = {name: total.to(device) for name, total in state["sums"].items()}
-        self._counts = dict(state["counts"])
+        self._values = {name: list(kept.to(self._device)) for name, kept in state["values"].items()}
+        self._sums, self._counts = dict(state["sums"]), dict(state["counts"])
 
     def _fold(self, name: str) -> None:
-        kept = self._values[name]
-        if not kept:
-            return
-        total = torch.stack([one.reshape(()) for one in kept]).double().sum()
-        self._sums[name] = self._sums[name] + total if name in self._sums else total
+        kept = self._values.pop(name)
+        self._sums[name] = self._sums.get(name, 0.0) + torch.stack([one.reshape(()) for one in kept]).double().sum()
         self._counts[name] = self._counts.get(name, 0) + len(kept)
-        self._values[name] = []

@@ -164,7 +164,7 @@ def _load_trainer_state(trainer: BaseTrainer, saved: Mapping[str, Any], generato
         # The batches of all ranks together are the same samples in the same order; only their size has changed.
         progress.batch = -(-progress.batch * saved["world"] // ranks.world)
     meter = saved["meters"][ranks.rank if same else 0]
-    trainer.meter.load(meter, trainer.device)
+    trainer.meter.load(meter)
     trainer.grad_norm = saved["grad_norm"]
     trainer.history = list(saved["history"])
     trainer.samples_seen = saved["samples_seen"]

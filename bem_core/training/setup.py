@@ -257,7 +257,7 @@ def mean_losses(meter: Meter, ranks: Ranks) -> dict[str, float]:
     """Return the mean of each loss over the steps since the last time and over the ranks."""
     totals = meter.totals()
     meter.reset()
-    numbers = ranks.sum_numbers([total.item() / count for total, count in totals.values()])
+    numbers = ranks.sum_numbers([total / count for total, count in totals.values()])
     return {name: number / ranks.world for name, number in zip(totals, numbers, strict=True)}
 
 

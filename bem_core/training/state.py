@@ -63,6 +63,7 @@ class Due:
 
     Attributes:
         by_epoch: Whether it is done at the end of each epoch.
+        watches: Whether it can be due at a step.
         ever: Whether it is done at all, and so at the end of a run too.
         at_start: Whether it is done before the first step too.
     """
@@ -82,6 +83,13 @@ class Due:
         self._start = interval if start is None else start
         self._interval_s = interval_s if strategy == "time" else None
         self._clock, self._last = clock, clock()
+        self.watches = bool(self._interval) or self._interval_s is not None
+
+    def next_after(self, now: int) -> int:
+        """Return the first count after ``now`` at which it is due; by the clock it has to be asked each time."""
+        if not self._interval:
+            return now + 1
+        return self._start if now < self._start else now + self._interval - (now - self._start) % self._interval
 
     def at(self, before: int, now: int) -> bool:
         """Tell whether it is due now.

@@ -5,7 +5,9 @@ is named and every key that is deleted.
 
 The steps, one module each: facts as bitsets (`search_index`), a first tree (`search_tree`), best values for a structure
 (`search_values`), best bases for a document (`search_assign`), new templates (`search_grow`), hill climbing over all of
-these (`search_loop`), and several starts whose best is measured by writing it out (`search_run`).
+these (`search_loop`), single values, bases and parents that follow each change (`search_local` over `search_facts`),
+templates added, dropped and exchanged with that (`search_refine`), and several starts whose best is measured by writing
+it out (`search_run`).
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ __all__ = ["IDENTITY_KEYS", "Document", "Plan", "SearchOptions", "Template", "fi
 def search(documents: Mapping[str, Document], options: SearchOptions | None = None) -> Plan:
     """Return a lossless plan with the least description length that was found; same input, same plan.
 
-    The order of ``documents`` does not count. A plan in which documents extend several templates is taken only where it
-    is cheaper than one with a base for each, and has no more templates.
+    The order of ``documents`` does not count. A plan in which documents extend several templates is taken where it is
+    cheaper than one with a base for each; templates have a price of their own, so more of them must save more leaves.
     """
     return run(documents, options or SearchOptions())
 

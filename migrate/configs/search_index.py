@@ -177,6 +177,12 @@ class Index:
             first.rivals | second.rivals,
         )
 
+    def sound(self, content: Content) -> bool:
+        """Say whether no fact lies under another, which no document could hold."""
+        if not content.ends & self.inner:
+            return True
+        return not any(self.above[fact] & ~self.end[fact] & content.ends for fact in members(content.facts))
+
     def way_to(self, node: int) -> list[int]:
         """Return a node and all above it."""
         found = []

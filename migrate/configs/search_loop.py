@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 
 from migrate.configs import search_grow as grow
@@ -13,8 +12,6 @@ from migrate.configs.search_values import settle
 
 NUM_SETTLES = 4
 NUM_TRIALS = 6
-# Parts torn down in vain before a search gives up.
-MAX_IDLE = 60
 # What any state takes, in units of `Search.work`.
 FLOOR = 500
 # Pairs of templates that are tried as parent and child in a row.
@@ -249,38 +246,3 @@ class Search:
                 found.append((loss, number))
         self.work += len(state.bases) * (len(found) // 4 + 1)
         return [number for _, number in sorted(found)]
-
-    def shake(self, state: State, work: int) -> State:
-        """Tear down parts and build them again, until ``work`` is used up; the same each time."""
-        generator = random.Random(0)
-        best, score = state, self.score(state)
-        end = self.end = self.work + work
-        idle = 0
-        while self.work < end and best.num_free() and idle < MAX_IDLE:
-            trial = self.grow(self.polish(_torn(best, generator)), 12)
-            idle = 0 if self.score(trial) < score else idle + 1
-            if self.score(trial) <= score:
-                best, score = trial, self.score(trial)
-        return best
-
-
-def _torn(state: State, generator: random.Random) -> State:
-    """Return ``state`` without a few templates, without a branch, or with documents set free."""
-    trial = state.copy()
-    free = sorted(set(state.content) - state.fixed)
-    kind = generator.random()
-    if kind < 0.4:
-        for number in generator.sample(free, min(len(free), generator.randint(1, 3))):
-            remove(trial, number)
-        return trial
-    number = generator.choice(free)
-    if kind < 0.7:
-        for other in free:
-            if other == number or number in state.ancestors(other):
-                remove(trial, other)
-        return trial
-    served = state.served()[number]
-    for document in range(len(trial.bases)):
-        if served >> document & 1 and generator.random() < 0.5:
-            trial.bases[document] = ()
-    return trial

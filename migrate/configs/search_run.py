@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from bem_core.config.merge import leaves
 from migrate.configs import figures
 from migrate.configs.leaves import unflatten
 from migrate.configs.search_assign import choose, reassign
+from migrate.configs.search_facts import Facts
 from migrate.configs.search_index import Index, members
 from migrate.configs.search_loop import Search
 from migrate.configs.search_plan import Document, Plan, SearchOptions, Template
+from migrate.configs.search_refine import Refine
 from migrate.configs.search_state import Limits, State
 from migrate.configs.search_tree import agglomerate, plant
 
 # Joining pairs is quadratic, so a first plan is found on so many documents, spread evenly over all of them.
 MAX_SAMPLE = 500
 # Leaves that a template must save before it is worth a file that somebody has to open: one for each so many documents.
-FILES_PER_LEAF = 50
-MAX_PRICE = 5
+FILES_PER_LEAF = 12
+MAX_PRICE = 6
+# The price is divided by this where the number of templates is given.
+CAPPED = 3
 # Units of `Search.work`; a million take about two seconds.
 TREE_WORK = 300_000
-CLIMB_WORK = 900_000
+CLIMB_WORK = 450_000
 NUM_FITS = 6
-# Documents up to which there is time for a start with nothing but bases beside each other, and for a long shake.
-MAX_APART = 250
-SHAKE_WORK = 1_500_000
+# Units of `Refine.work` for each shared leaf, and at most; a million take about a second.
+REFINE_WORK = 200
+MAX_REFINE = 2_000_000
+# Documents above which a plan has to be good enough with a quarter of that.
+MAX_THOROUGH = 250
+# Of the units of `Refine.work`, how many one of `Search.work` stands for.
+CLIMB_SHARE = 3
+# A start that costs this much more than the best one is not refined.
+NEAR = 1.1
 
 
 def run(documents: Mapping[str, Document], options: SearchOptions) -> Plan:
@@ -39,7 +48,8 @@ def run(documents: Mapping[str, Document], options: SearchOptions) -> Plan:
     best, least = Plan(), None
     for state in _candidates(chosen, limits, options):
         plan = to_plan(state, names, chosen)
-        cost = figures.measure(plan, documents).cost
+        found = figures.measure(plan, documents)
+        cost = found.cost + price(len(names), options) * found.templates
         if least is None or cost < least:
             best, least = plan, cost
     return best
@@ -60,29 +70,38 @@ def _candidates(documents: Sequence[Document], limits: Limits, options: SearchOp
     if limits.depth < 1 or limits.templates < 1:
         return [start]
     if len(documents) <= MAX_SAMPLE:
-        return _searched(start, limits, options.max_bases)
+        return _searched(start, limits, options.max_bases, price(len(documents), options))
     positions = [position * len(documents) // MAX_SAMPLE for position in range(MAX_SAMPLE)]
     sample = _start([documents[position] for position in positions], limits, options)
-    return [_grown(_moved(state, start), limits, options) for state in _searched(sample, limits, options.max_bases)]
+    found = _searched(sample, limits, options.max_bases, price(MAX_SAMPLE, options))
+    return [_grown(_moved(state, start), limits, options) for state in found]
 
 
-def _searched(start: State, limits: Limits, max_bases: int) -> list[State]:
-    """Return the best tree and the best plan with several bases that has no more templates."""
+def _searched(start: State, limits: Limits, max_bases: int, price: int) -> list[State]:
+    """Return the best tree, and the best plan with several bases."""
     number = len(start.bases)
-    price = min(MAX_PRICE, number // FILES_PER_LEAF)
+    shared = sum(held.bit_count() for held in start.index.held)
+    work = min(MAX_REFINE if number <= MAX_THOROUGH else MAX_REFINE // 4, REFINE_WORK * shared)
     joints = agglomerate(start.index, list(range(number)))
-    single = Search(limits, 1, price, TREE_WORK)
-    tree = single.climb(plant(start.index, joints, limits, start, price))
-    if max_bases < 2:
-        return [single.shake(tree, SHAKE_WORK)]
-    fewer = replace(limits, templates=max(1, tree.num_free()))
-    work = CLIMB_WORK if number <= MAX_APART else CLIMB_WORK // 2
-    found = [Search(fewer, max_bases, price, work).climb(state) for state in (tree, start)]
-    if number <= MAX_APART:
-        beside = Search(fewer, max_bases, price, work)
-        found.append(beside.climb(beside.adopt(beside.grow(start, inside=False))))
-    several = Search(fewer, max_bases, price, 0)
-    return [tree, several.shake(min(found, key=several.score), SHAKE_WORK if number <= MAX_APART else SHAKE_WORK // 10)]
+    tree = Search(limits, 1, price, TREE_WORK).climb(plant(start.index, joints, limits, start, price))
+    starts = [tree]
+    if max_bases > 1:
+        starts.append(Search(limits, max_bases, price, min(CLIMB_WORK, work // CLIMB_SHARE)).climb(start))
+    facts = Facts(start.index)
+    rater = Refine(facts, limits, max_bases, price, 0)
+    least = min(map(rater.score, starts)) + shared
+    near = [state for state in starts if rater.score(state) + shared <= NEAR * least]
+    found = [Refine(facts, limits, max_bases, price, work).run(state) for state in near]
+    return [tree, rater.mended(rater.shake(min(found, key=rater.score), work))]
+
+
+def price(number: int, options: SearchOptions) -> int:
+    """Return what a template costs on top of its leaves, for so many documents.
+
+    Who says how many there may be wants the best with that many, so it costs less then.
+    """
+    whole = min(MAX_PRICE, number // FILES_PER_LEAF)
+    return whole if options.max_templates is None else whole // CAPPED
 
 
 def _moved(state: State, start: State) -> State:

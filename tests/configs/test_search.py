@@ -97,8 +97,15 @@ def test_limits_hold(options: SearchOptions) -> None:
     assert all(len(names) >= options.min_support for names in served(plan).values())
 
 
-def test_a_default_is_held_by_half_of_its_documents() -> None:
-    documents = hierarchy(60, 3, 3, noise=0.1).documents
+@pytest.mark.parametrize(
+    "planted",
+    [
+        pytest.param(hierarchy(60, 3, 3, noise=0.1), id="tree"),
+        pytest.param(orthogonal(90, 3, 4, noise=0.1), id="several bases"),
+    ],
+)
+def test_a_default_is_held_by_half_of_its_documents(planted: Planted) -> None:
+    documents = planted.documents
     plan = search(documents)
     resolved, below = resolve(plan), served(plan)
     leaves = {name: flatten(document) for name, document in documents.items()}

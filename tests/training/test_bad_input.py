@@ -281,10 +281,10 @@ class Deeper(Classifier):
     ],
 )
 def test_a_checkpoint_of_another_model(tmp_path: Path, kind: Any, training: dict[str, Any], message: str) -> None:
-    trained(tmp_path, max_steps=5)
+    trained(tmp_path, max_steps=5, weight_decay=0.1)
     before = files(tmp_path)
     path = tmp_path / "checkpoints" / "step-00000005"
-    trainer, _ = prepared(tmp_path, kind, **training)
+    trainer, _ = prepared(tmp_path, kind, weight_decay=0.1, **training)
     trainer.resume_from("auto")
     with pytest.raises(CheckpointError, match=message) as caught:
         trainer.train()

@@ -216,7 +216,7 @@ def test_wrong_schedules_are_an_error(options: dict[str, Any], total: int | None
 
 def test_a_schedule_of_none_leaves_the_rate_alone(tmp_path: Path) -> None:
     _, watch = trained(tmp_path, scheduler_type="none", learning_rate=0.25, max_steps=3)
-    assert watch.rates == [[0.25, 0.25]] * 3
+    assert watch.rates == [[0.25]] * 3
 
 
 @pytest.mark.parametrize("accumulate", [1, 4])

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +98,7 @@ CASES: dict[str, Any] = {
 }
 
 
-def run(case: str, folder: Path, stop_at: int | None = None) -> BaseTrainer:
+def run(case: str, folder: Path, stop_at: int | None = None, save_steps: int = 100) -> BaseTrainer:
     """Train, or go on with, a case; stop after a step as a signal would make it stop."""
     kind, training, more, make = CASES[case]
 
@@ -104,7 +107,7 @@ def run(case: str, folder: Path, stop_at: int | None = None) -> BaseTrainer:
             if self.progress.step == stop_at:
                 os.kill(os.getpid(), signal.SIGUSR1)
 
-    config = options(max_steps=STEPS, logging_steps=5, eval_steps=4, save_steps=100) | more
+    config = options(max_steps=STEPS, logging_steps=5, eval_steps=4, save_steps=save_steps) | more
     config["training"] |= training
     trainer = Stopped(config, folder)
     trainer.setup_training(*make())
@@ -133,3 +136,30 @@ def test_resuming_is_as_if_the_run_was_never_stopped(case: str, tmp_path: Path) 
         run(case, tmp_path / "stopped", stop_at)
     run(case, tmp_path / "stopped")
     assert content(tmp_path / "stopped") == content(tmp_path / "whole")
+
+
+def start(case: str, folder: Path) -> subprocess.Popen[bytes]:
+    """Train a case in a process of its own, with a checkpoint every other step."""
+    code = f"from tests.training.test_resume import *; run({case!r}, Path({str(folder)!r}), save_steps=2)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("case", ["accumulation, last window of an epoch too short", "two workers"])
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(case: str, tmp_path: Path) -> None:
+    chance = random.Random(case)
+    run(case, tmp_path / "whole", save_steps=2)
+    folder, saved, kills = tmp_path / "killed", tmp_path / "killed" / "checkpoints", 0
+    while kills < 4:
+        process = start(case, folder)
+        before = set(saved.iterdir()) if saved.is_dir() else set()
+        while process.poll() is None and not (saved.is_dir() and len(set(saved.iterdir()) - before) >= 2):
+            time.sleep(0.005)
+        time.sleep(chance.random() * 0.05)
+        process.send_signal(signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
+        if (saved / f"step-{STEPS:08d}" / "manifest.json").exists():
+            break
+    assert kills
+    run(case, folder, save_steps=2)
+    assert content(folder) == content(tmp_path / "whole")
