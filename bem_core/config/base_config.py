@@ -189,7 +189,8 @@ class OutputConfig:
         checkpoint_format: ``full`` puts a checkpoint together on one rank, ``sharded`` has each rank write its part.
         async_save: Whether training goes on while a checkpoint is written.
         save_total_limit: Checkpoints that are kept, the newest first; None for all.
-        metric_for_best_model: The metric by which the best checkpoint is chosen.
+        metric_for_best_model: The metric by which the best checkpoint is chosen; by default the loss.
+        greater_is_better: Its direction; by default that of the metric where it is a registered one, less otherwise.
     """
 
     output_dir: str | None = None
@@ -199,7 +200,7 @@ class OutputConfig:
     save_total_limit: Positive | None = None
     load_best_model_at_end: bool = False
     metric_for_best_model: str | None = None
-    greater_is_better: bool = False
+    greater_is_better: bool | None = None
     params: Free = field(default_factory=dict)
 
 

@@ -90,15 +90,17 @@ class TrainingConfig:
         gradient_accumulation_steps: Micro-batches of one step.
         last_window: Whether a step is made of the micro-batches left at the end of an epoch if there are too few.
         loss_weight: What a micro-batch counts in its step: its ``tokens`` (labels that are not -100), its ``samples``,
-            or ``equal``; ``auto`` takes tokens where the batch has labels of sequences.
+            or ``equal``; ``auto`` takes tokens where ``labels`` are integers.
         max_steps: Steps after which training ends; with `max_epochs` too, whichever comes first.
-        max_time_s: Seconds after which training ends, at the end of a step.
-        progress_unit: What ``max_steps``, ``eval_steps``, ``save_steps`` and ``logging_steps`` count.
+        max_time_s: Seconds after which a process ends its training, at the end of a step; a resumed run has them anew.
+        progress_unit: What ``max_steps``, ``eval_steps``, ``save_steps`` and ``logging_steps`` count, and how long the
+            schedule is. It moves with the steps; so with accumulation and ``micro_step`` it is not gone through.
         warmup_steps: Steps over which the learning rate rises.
         warmup_ratio: The same as a share of all steps, where `warmup_steps` is 0.
-        scheduler_interval: When the learning rate changes: after each step, in the warm-up only, or after each epoch.
+        scheduler_interval: When the learning rate changes: after each step, in the warm-up only, or after each epoch;
+            the warm-up and the length of the schedule are then epochs too.
         eval_steps: Steps between evaluations, with ``eval_strategy: steps``.
-        eval_start: The first step that is evaluated; 0 is before training. By default `eval_steps`.
+        eval_start: The first of these steps; 0 is before training. By default `eval_steps`.
         eval_interval_s: Seconds between evaluations, with ``eval_strategy: time``.
         save_steps: Steps between checkpoints, with ``save_strategy: steps``.
         save_interval_s: Seconds between checkpoints, with ``save_strategy: time``.

@@ -4,48 +4,49 @@ from __future__ import annotations
 
 import logging
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from bem_core.config import ExperimentConfig
-from bem_core.errors import CheckpointError, TrainingError, TrainingInterrupted
+from bem_core.errors import CheckpointError, TrainingError
 from bem_core.evaluation.modes import evaluation_mode
-from bem_core.training import setup
-from bem_core.training.batches import Source, make_source
-from bem_core.training.callbacks import Callback
+from bem_core.training import checks, setup
+from bem_core.training.batches import KeyedSource, make_source
+from bem_core.training.callbacks import Callback, running
 from bem_core.training.checkpoint import load_tree
 from bem_core.training.distributed import join
 from bem_core.training.evaluating import FirstBatches, judge_of, prefixed
+from bem_core.training.finishing import finish, raise_interruption, summary
 from bem_core.training.guards import FiniteGuard
+from bem_core.training.hooks import Hooks
 from bem_core.training.loop import Loop
 from bem_core.training.meter import Meter
-from bem_core.training.optim import freeze, make_dual_optimizer, make_optimizer, parameter_groups, trained_parameters
+from bem_core.training.optim import freeze, make_dual_optimizer, trained_parameters
 from bem_core.training.persistence import load_state_tree, state_tree
 from bem_core.training.precision import Precision
 from bem_core.training.rollback import Rollback
-from bem_core.training.schedules import make_scheduler
+from bem_core.training.schedules import warmup_steps
 from bem_core.training.signals import StopSignals
 from bem_core.training.state import Progress
 from bem_core.training.step import Parts, Stepper
-from bem_core.training.weights import WEIGHTS
 from bem_core.utils.device import pick_device
 from bem_core.utils.seeding import rng_fence, seed_everything
 
 _log = logging.getLogger(__name__)
 
 
-class BaseTrainer(ABC):
+class BaseTrainer(Hooks):
     """Trains a model as an experiment says.
 
-    A subclass implements `_setup_model`, `_compute_loss` and `_evaluate`. The other methods with an underscore are
-    hooks that it may override.
+    A subclass implements `_setup_model`, `_compute_loss` and `_evaluate`; the other methods of `Hooks` are for it to
+    override.
 
     Args:
         config: An experiment, a mapping in the form of one, or the path of its file.
@@ -56,6 +57,7 @@ class BaseTrainer(ABC):
     Attributes:
         config: The experiment.
         output_dir: Folder of the run.
+        checkpoints: Those of the run.
         device: Where the model is.
         ranks: This process among those of the run.
         progress: How far the run has come.
@@ -69,11 +71,8 @@ class BaseTrainer(ABC):
     #: Values by dotted key that ``compat: legacy`` selects.
     legacy_options: ClassVar[Mapping[str, Any]] = {}
 
-    model: nn.Module
-    wrapped_model: nn.Module
     optimizer: Optimizer
     scheduler: LRScheduler | None
-    source: Source
     stepper: Stepper
 
     def __init__(
@@ -102,85 +101,15 @@ class BaseTrainer(ABC):
         self.grad_norm: Tensor | None = None
         self.samples_seen = 0
         self.stop_reason: str | None = None
-        self.epoch_rng: dict[str, Any] | None = None
+        self.epoch_rng = None
         self.resumed_rng: dict[str, Any] | None = None
         self.move = setup.mover(self.device)
         self._more_callbacks = callbacks
         self._resume: Path | str | None = None
-        self._ready = False
-        self._began = time.monotonic()
-        self.evaluated_at = -1
+        self._ready = self._owns_folder = False
+        self._began: float | None = None
         self.saved_at = -1
-        self._folder = setup.checkpoint_folder(self.config, self.output_dir)
-
-    # What a component fills in.
-
-    @abstractmethod
-    def _setup_model(self) -> nn.Module:
-        """Return the model, on any device."""
-
-    @abstractmethod
-    def _compute_loss(self, batch: Any, outputs: Any) -> dict[str, Any]:
-        """Return ``loss``, a scalar to minimise, and parts of it that are logged by their names.
-
-        Args:
-            batch: A micro-batch, on the device.
-            outputs: What `_forward` returned for it.
-        """
-
-    @abstractmethod
-    def _evaluate(self, dataloader: Any) -> dict[str, float]:
-        """Return metrics by name; the model is in evaluation mode, without gradients.
-
-        Args:
-            dataloader: What `setup_training` got, or `_setup_dataloaders` made, for evaluation.
-        """
-
-    # Hooks.
-
-    def _forward(self, batch: Any) -> Any:
-        """Return the outputs for a batch: a mapping is passed by keyword, a tuple or list by position."""
-        if isinstance(batch, Mapping):
-            return self.wrapped_model(**batch)
-        return self.wrapped_model(*batch) if isinstance(batch, list | tuple) else self.wrapped_model(batch)
-
-    def _setup_dataloaders(self) -> tuple[Any, Any]:
-        """Return the loaders of training and evaluation where `setup_training` gets none; None for no loader."""
-        return None, None
-
-    def _setup_optimizer(self) -> Optimizer:
-        """Return the optimizer."""
-        return make_optimizer(parameter_groups(self.model, self.config.training), self.config.training)
-
-    def _setup_scheduler(self, optimizer: Optimizer, total: int | None) -> LRScheduler | None:
-        """Return the scheduler; ``total`` is the number of steps of the run, None where it is not known."""
-        return make_scheduler(optimizer, self.config.training, total)
-
-    def _batches(self, start: int) -> Iterator[Any]:
-        """Return the batches of the epoch ``progress.epoch``, from number ``start`` on."""
-        return self.source.begin(self.progress.epoch, start, self.epoch_rng)
-
-    def _collect_rollout(self, epoch: int) -> Iterable[Any]:
-        """Return the batches of an epoch with ``batch_source: rollout``."""
-        raise TrainingError(f"training.batch_source: {type(self).__name__} does not gather rollouts")
-
-    def _loss_weight(self, batch: Any) -> float:
-        """Return what a micro-batch counts in its step: what the mean in its loss is over."""
-        return WEIGHTS[self.config.training.loss_weight](batch)
-
-    def _on_step_end(self, losses: Mapping[str, Tensor]) -> None:  # noqa: B027 - a hook
-        """Run after each step, with its losses on the device."""
-
-    def _checkpointed_modules(self) -> list[nn.Module]:
-        """Return the modules whose activations ``hardware.gradient_checkpointing`` computes again when needed."""
-        return setup.repeated_modules(self.model)
-
-    def _state(self) -> dict[str, Any]:
-        """Return what else a checkpoint must hold: tensors and plain values in mappings and lists."""
-        return {}
-
-    def _load_state(self, state: dict[str, Any]) -> None:  # noqa: B027 - a hook
-        """Take over what `_state` returned."""
+        self.checkpoints = setup.checkpoint_folder(self.config, self.output_dir, self.judge.greater_is_better)
 
     # Training.
 
@@ -200,19 +129,22 @@ class BaseTrainer(ABC):
         self.model = setup.place(self._setup_model(), self.config, self.device)
         freeze(self.model, training)
         if self.config.hardware.gradient_checkpointing:
-            setup.checkpoint_activations(self._checkpointed_modules())
+            setup.checkpoint_activations(checks.modules_of(self._checkpointed_modules()))
         self.wrapped_model = setup.spread(self.model, self.config, self.device, self.ranks)
         if train_dataloader is None:
-            train_dataloader, made = self._setup_dataloaders()
+            train_dataloader, made = checks.loaders_of(self._setup_dataloaders())
             eval_dataloader = made if eval_dataloader is None else eval_dataloader
         self.source = make_source(self.config, train_dataloader, self._collect_rollout, self.ranks)
+        checks.check_options(self.config, self.source, eval_dataloader is not None)
         total = setup.total_steps(self.config, self.source.num_batches)
         self.eval_dataloader = FirstBatches.of(eval_dataloader, 1 if training.fast_dev_run else 0)
-        self.optimizer = self._setup_optimizer()
-        self.scheduler = self._setup_scheduler(self.optimizer, total)
+        self.optimizer = checks.optimizer_of(self._setup_optimizer(), self.model)
+        length = setup.schedule_length(training, total, self.source.num_batches)
+        self.scheduler = checks.scheduler_of(self._setup_scheduler(self.optimizer, length))
         self.dual = make_dual_optimizer(self.model, training.dual) if training.dual else None
         self.rollback = Rollback(training.rollback, self.model) if training.rollback else None
-        self.stepper = Stepper(self._parts(), training, trained_parameters(self.model, training.dual))
+        trained = checks.optimized(trained_parameters(self.model, training.dual), self.optimizer)
+        self.stepper = Stepper(self._parts(), training, trained, warmup_steps(training, length or 0))
         self.callbacks = [*setup.callbacks(self.config, self.output_dir, self.ranks, total), *self._more_callbacks]
         self._ready = True
 
@@ -245,69 +177,39 @@ class BaseTrainer(ABC):
         if not self._ready:
             self.setup_training()
         self._restore()
-        setup.begin_folder(self, resumed=self.progress.step > 0)
-        self._began = time.monotonic()
+        setup.begin_folder(self, self._owns_folder)
+        self._owns_folder = True
         self.stop_reason = None
         self.model.train()
-        with self.signals, self._folder:
-            try:
-                for callback in self.callbacks:
-                    callback.on_train_begin(self)
-                self.stop_reason = Loop(self).run()
-                self._finish()
-            finally:
-                for callback in self.callbacks:
-                    callback.on_train_end(self)
-        if self.stop_reason == "signal" and self.signals.received is not None:
-            name, folder = self.signals.received.name, self.output_dir
-            where = f"step {self.progress.step} is saved in {folder}; --resume auto goes on"
-            raise TrainingInterrupted(f"{name}: {where}", self.signals.exit_code)
-        return self._summary()
+        with self.signals, self.checkpoints, self._clock(), running(self.callbacks, self):
+            self.stop_reason = Loop(self).run()
+            finish(self)
+            if isinstance(self.source, KeyedSource):
+                self.source.close()
+        raise_interruption(self)
+        return summary(self)
 
     def _restore(self) -> None:
         source, self._resume = self._resume, None
-        if source == "auto":
-            found = self._folder.load_latest(self.device)
-            if found is not None:
-                load_state_tree(self, found[1], found[0].path)
-                _log.info("resumed from %s", found[0].path)
-        elif source is not None:
-            self.load_checkpoint(source)
+        if source != "auto":
+            if source is not None:
+                self.load_checkpoint(source)
+            return
+        # A run that was ended before it saved anything begins anew, in its own folder.
+        self._owns_folder = True
+        if found := self.checkpoints.load_latest(self.device):
+            self._load(found[1], found[0].path)
+            _log.info("resumed from %s", found[0].path)
+        elif self.checkpoints.names():
+            raise CheckpointError(f"{self.checkpoints.root}: none of the checkpoints in it is whole")
 
-    def _finish(self) -> None:
-        """Log, evaluate and save the last step, where that was not done."""
-        self.stepper.check_finite()
-        interrupted = self.stop_reason in ("signal", "max_time_s")
-        training = self.config.training
-        best = False
-        if not interrupted:
-            if not self.meter.is_empty():
-                self.write_log()
-            wanted = training.eval_strategy != "no" and self.eval_dataloader is not None
-            best = wanted and self.evaluated_at != self.progress.step and self.evaluate_and_judge()
-        if best or ((training.save_strategy != "no" or interrupted) and self.saved_at != self.progress.step):
-            self.save_checkpoint(best=best)
-        if self.config.output.load_best_model_at_end and not interrupted:
-            self._load_best()
-
-    def _load_best(self) -> None:
-        self._folder.wait()
-        best = self._folder.best()
-        if best is not None:
-            self.model.load_state_dict(load_tree(best.path, self.device, ["model"])["model"])
-
-    def _summary(self) -> dict[str, Any]:
-        return {
-            "total_steps": self.progress.step,
-            "total_epochs": self.progress.epoch,
-            "total_time_s": self.elapsed_s(),
-            "stop_reason": self.stop_reason,
-            "best_metric": self.progress.best,
-            "best_step": self.progress.best_step if self.progress.best is not None else None,
-            "final_metrics": dict(self.history[-1]) if self.history else {},
-            "eval_history": list(self.history),
-            "output_dir": str(self.output_dir),
-        }
+    @contextmanager
+    def _clock(self) -> Iterator[None]:
+        self._began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.progress.elapsed_s, self._began = self.elapsed_s(), None
 
     # Evaluation.
 
@@ -331,7 +233,6 @@ class BaseTrainer(ABC):
         """Evaluate as training does: write the metrics down; tell whether to save the model as the best so far."""
         metrics = self.evaluate()
         record = {"step": self.progress.step, "epoch": self.progress.epoch, **metrics}
-        self.evaluated_at = self.progress.step
         self.history.append(record)
         for callback in self.callbacks:
             callback.on_evaluate(self, record)
@@ -359,13 +260,17 @@ class BaseTrainer(ABC):
         """
         if self.config.training.fast_dev_run:
             return None
+        if not self._ready:
+            self.setup_training()
         self.stepper.check_finite()
         self.saved_at = self.progress.step
+        self._owns_folder = True
         tree = state_tree(self)
         if not self.ranks.is_main:
             return None
         metric = self.progress.best if best else None
-        path = self._folder.save(self.progress.step, tree, metric, best)
+        # None leaves what is known of this step as it is, where it was saved before.
+        path = self.checkpoints.save(self.progress.step, tree, metric, best or None)
         for callback in self.callbacks:
             callback.on_save(self, path)
         return path
@@ -381,7 +286,12 @@ class BaseTrainer(ABC):
         """
         if not self._ready:
             self.setup_training()
-        load_state_tree(self, load_tree(path, self.device), Path(path))
+        self._load(load_tree(path, self.device), Path(path))
+
+    def _load(self, tree: Mapping[str, Any], path: Path) -> None:
+        load_state_tree(self, tree, path)
+        if path.resolve().parent == self.checkpoints.root.resolve():
+            self._owns_folder, self.saved_at = True, self.progress.step
 
     def resume_from(self, path: Path | str) -> None:
         """Let `train` go on from a checkpoint.
@@ -395,7 +305,7 @@ class BaseTrainer(ABC):
         """
         if path != "auto" and not Path(path).is_dir():
             raise CheckpointError(
-                f"{path}: there is no such checkpoint; 'auto' takes the newest of {self._folder.root}"
+                f"{path}: there is no such checkpoint; 'auto' takes the newest of {self.checkpoints.root}"
             )
         self._resume = path
 
@@ -403,7 +313,7 @@ class BaseTrainer(ABC):
 
     def begin_batches(self) -> Iterator[Any]:
         """Return the batches of this epoch that are left."""
-        return self._batches(self.progress.batch)
+        return checks.batches_of(self._batches(self.progress.batch), "_batches")
 
     def request_stop(self, reason: str) -> None:
         """Let training end after this step; the first reason counts."""
@@ -425,8 +335,9 @@ class BaseTrainer(ABC):
 
     def elapsed_s(self) -> float:
         """Return the seconds of training, in earlier processes too."""
-        return self.progress.elapsed_s + time.monotonic() - self._began
+        return self.progress.elapsed_s + (0.0 if self._began is None else time.monotonic() - self._began)
 
-    def overrides(self, hook: str) -> bool:
-        """Tell whether the component overrides a hook."""
-        return getattr(type(self), hook) is not getattr(BaseTrainer, hook)
+    @property
+    def evaluated_at(self) -> int:
+        """The step of the last evaluation; -1 before the first."""
+        return self.history[-1]["step"] if self.history else -1

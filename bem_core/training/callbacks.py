@@ -10,7 +10,8 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,16 @@ class Callback:
         """Take over the state of a checkpoint."""
 
 
+@contextmanager
+def running(callbacks: Sequence[Callback], trainer: BaseTrainer) -> Iterator[None]:
+    """Begin callbacks, and end in any case each one that has begun, even where another one fails."""
+    with ExitStack() as ends:
+        for callback in callbacks:
+            callback.on_train_begin(trainer)
+            ends.callback(callback.on_train_end, trainer)
+        yield
+
+
 def _plain(record: Record) -> dict[str, Any]:
     """Return a record as JSON knows it; a number that is not finite becomes null."""
     return {
@@ -74,15 +85,19 @@ class MetricsFile(Callback):
     """
 
     def __init__(self, folder: Path, formats: list[str]) -> None:
-        self.path = folder / "metrics.jsonl"
+        # A table cannot be continued, because a name may be new, so its records are kept too.
+        self.path = folder / ("metrics.jsonl" if "jsonl" in formats else ".metrics.jsonl")
         self._csv = folder / "metrics.csv" if "csv" in formats else None
-        self._keep = "jsonl" in formats
         self._length = 0
         self._file: io.BufferedWriter | None = None
 
     def on_train_begin(self, trainer: BaseTrainer) -> None:
         """Open the file, cut to the length that the state says."""
         self.path.touch()
+        found = self.path.stat().st_size
+        if found < self._length:
+            _log.warning("%s: lacks %d bytes of records from before the checkpoint", self.path, self._length - found)
+            self._length = found
         os.truncate(self.path, self._length)
         self._file = self.path.open("ab")
 
@@ -103,8 +118,6 @@ class MetricsFile(Callback):
         self._file.close()
         if self._csv is not None:
             write_table(self.path, self._csv)
-        if not self._keep:
-            self.path.unlink()
 
     def state(self) -> dict[str, Any]:
         """Return the length of the file, once its bytes are on the disk."""
@@ -231,16 +244,18 @@ class Profiler(Callback):
 
     Args:
         folder: Where ``profile.json`` and the table ``profile.txt`` go.
-        steps: Steps to record, after ten that warm up.
+        steps: Steps to record, after ten that warm up; fewer where the run is too short for that.
+        total: Steps of the run; None where it has no end that is known.
     """
 
     _WARMUP = 10
 
-    def __init__(self, folder: Path, steps: int) -> None:
+    def __init__(self, folder: Path, steps: int, total: int | None = None) -> None:
         kinds = [torch.profiler.ProfilerActivity.CPU]
         if torch.cuda.is_available():
             kinds.append(torch.profiler.ProfilerActivity.CUDA)
-        schedule = torch.profiler.schedule(wait=0, warmup=self._WARMUP, active=steps, repeat=1)
+        warmup = self._WARMUP if total is None else max(1, min(self._WARMUP, total - steps))
+        schedule = torch.profiler.schedule(wait=0, warmup=warmup, active=steps, repeat=1)
         self._folder = folder
         self._profile = torch.profiler.profile(activities=kinds, schedule=schedule, on_trace_ready=self._write)
 

@@ -80,7 +80,8 @@ class CheckpointFolder:
             raise CheckpointError(f"best_mode: expected 'min' or 'max', got {best_mode!r}")
         self.keep_last = keep_last
         self.best_mode = best_mode
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint") if asynchronous else None
+        self._asynchronous = asynchronous
+        self._pool: ThreadPoolExecutor | None = None
         self._pending: Future[None] | None = None
 
     def __enter__(self) -> Self:
@@ -117,9 +118,10 @@ class CheckpointFolder:
         self.wait()
         path, parts = self.root / self.template.format(step=step), encode(tree)
         metric = None if metric is None else float(metric)
-        if self._pool is None:
+        if not self._asynchronous:
             self._write(path, parts, step, metric, best)
         else:
+            self._pool = self._pool or ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
             self._pending = self._pool.submit(self._write, path, snapshot(parts), step, metric, best)
             self._pending.add_done_callback(_log_failure)
         return path
@@ -148,6 +150,11 @@ class CheckpointFolder:
         for entry in entries[: -self.keep_last]:
             if entry != best:
                 staging.remove(entry.path)
+
+    def names(self) -> list[str]:
+        """Return the names of all checkpoints, damaged ones too."""
+        found = self.root.iterdir() if self.root.is_dir() else ()
+        return sorted(path.name for path in found if self._pattern.fullmatch(path.name) and path.is_dir())
 
     def entries(self) -> list[Entry]:
         """Return the complete checkpoints, the newest last; their tensors are not read."""
@@ -208,12 +215,13 @@ class CheckpointFolder:
             pending.result()
 
     def close(self) -> None:
-        """Do what `wait` does, and end the thread; the folder can still be read."""
+        """Do what `wait` does, and end the thread; the next save begins another one."""
         try:
             self.wait()
         finally:
-            if self._pool is not None:
-                self._pool.shutdown()
+            pool, self._pool = self._pool, None
+            if pool is not None:
+                pool.shutdown()
 
 
 def _entry(path: Path) -> Entry:

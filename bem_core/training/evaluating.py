@@ -33,15 +33,33 @@ def prefixed(metrics: Any) -> dict[str, float]:
 
 def judge_of(config: ExperimentConfig) -> Judge:
     """Return what decides which evaluation is the best, as ``output`` and ``training`` say."""
-    named = config.output.metric_for_best_model
-    metric = named or f"{PREFIX}loss"
+    output, patience = config.output, config.training.early_stopping_patience
+    metric = output.metric_for_best_model or "loss"
     return Judge(
         metric=metric if metric.startswith(PREFIX) else PREFIX + metric,
-        required=named is not None,
-        greater_is_better=config.output.greater_is_better,
+        required=bool(output.metric_for_best_model or patience or output.load_best_model_at_end),
+        greater_is_better=_direction(metric) if output.greater_is_better is None else output.greater_is_better,
         threshold=config.training.early_stopping_threshold,
-        patience=config.training.early_stopping_patience,
+        patience=patience,
+        same=_same,
     )
+
+
+def _same(name: str) -> str:
+    """Return the name that stands for all spellings of a metric."""
+    # Metrics take time to import, and most runs name theirs as their evaluation does.
+    from bem_core.evaluation.metrics import canonical
+
+    return canonical(name)
+
+
+def _direction(metric: str) -> bool:
+    """Tell whether more of a metric is better; of one that nobody registered, and of losses, less is."""
+    if metric.removeprefix(PREFIX) == "loss":
+        return False
+    from bem_core.evaluation.metrics import higher_is_better
+
+    return bool(higher_is_better(metric))
 
 
 class FirstBatches:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import isfinite
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -34,7 +34,7 @@ class FiniteGuard:
         self._pending: tuple[int, Tensor, Any, Any] | None = None
         self._in_a_row = 0
 
-    def passes(self, step: int, loss: Tensor, norm: Tensor | None, window: Sequence[Any], model: nn.Module) -> bool:
+    def passes(self, step: int, loss: Tensor, norm: Tensor | None, window: list[Any], model: nn.Module) -> bool:
         """Tell whether the step may be done.
 
         Args:
@@ -50,7 +50,7 @@ class FiniteGuard:
         if self._late:
             self._check_later(step, loss, norm, window, model)
             return True
-        if isfinite(loss.item()) and (norm is None or isfinite(norm.item())):
+        if math.isfinite(loss.item()) and (norm is None or math.isfinite(norm.item())):
             self._in_a_row = 0
             return True
         self._in_a_row += 1
@@ -71,9 +71,7 @@ class FiniteGuard:
             if not flag.item():
                 raise describe(step, None, None, window, model, self._allowed)
 
-    def _check_later(
-        self, step: int, loss: Tensor, norm: Tensor | None, window: Sequence[Any], model: nn.Module
-    ) -> None:
+    def _check_later(self, step: int, loss: Tensor, norm: Tensor | None, window: list[Any], model: nn.Module) -> None:
         finite = torch.isfinite(loss) if norm is None else torch.isfinite(loss) & torch.isfinite(norm)
         flag = torch.empty((), dtype=torch.bool, pin_memory=True)
         flag.copy_(finite, non_blocking=True)
@@ -83,14 +81,27 @@ class FiniteGuard:
         self._pending = (step, flag, event, window)
 
 
+def check_weights(model: nn.Module) -> None:
+    """See that all weights are finite.
+
+    Raises:
+        NonFiniteError: One is not; names it.
+    """
+    for name, weight in _named(model).items():
+        if not torch.isfinite(weight).all():
+            raise NonFiniteError(
+                f"parameter {name} is not finite, so nothing is saved; no norm of its gradient was taken"
+            )
+
+
 def describe(
-    step: int, loss: Tensor | None, norm: Tensor | None, window: Sequence[Any], model: nn.Module, allowed: int
+    step: int, loss: Tensor | None, norm: Tensor | None, window: list[Any], model: nn.Module, allowed: int
 ) -> NonFiniteError:
     """Return the error of a step that is not finite: which batch it was and which parameters it hit."""
     found = []
-    if loss is not None and not isfinite(loss.item()):
+    if loss is not None and not math.isfinite(loss.item()):
         found.append(f"the loss is {loss.item()}")
-    if norm is not None and not isfinite(norm.item()):
+    if norm is not None and not math.isfinite(norm.item()):
         found.append(f"the norm of the gradients is {norm.item()}")
     lines = [f"step {step}: {' and '.join(found) or 'the loss or the norm of the gradients is not finite'}"]
     if allowed:
@@ -112,7 +123,7 @@ def _gradients(model: nn.Module) -> dict[str, Tensor]:
     return {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
 
 
-def _bad_inputs(window: Sequence[Any]) -> str:
+def _bad_inputs(window: list[Any]) -> str:
     bad = sorted({name for batch in window for name in _not_finite(batch, "")})
     return f"; not finite in it: {', '.join(bad)}" if bad else "; its tensors are finite"
 
@@ -121,5 +132,5 @@ def _not_finite(value: Any, name: str) -> list[str]:
     if isinstance(value, Tensor):
         finite = not (value.is_floating_point() or value.is_complex()) or bool(torch.isfinite(value).all())
         return [] if finite else [name or "the batch"]
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
     return [bad for key, below in items for bad in _not_finite(below, f"{name}.{key}" if name else str(key))]

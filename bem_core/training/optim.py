@@ -88,13 +88,14 @@ def without_decay(model: nn.Module, kinds: Iterable[str]) -> set[str]:
             whose name ends in ``Norm``; ``embedding``: tables of embeddings.
     """
     wanted, found = set(kinds), set()
-    for prefix, module in model.named_modules():
+    for module in model.modules():
         norm = isinstance(module, _NORMS) or type(module).__name__.endswith("Norm")
         kind = "norm" if norm else "embedding" if isinstance(module, nn.Embedding | nn.EmbeddingBag) else ""
-        for name, _ in module.named_parameters(recurse=False):
+        for name, parameter in module.named_parameters(recurse=False):
             if kind in wanted or ("bias" in wanted and name.endswith("bias")):
-                found.add(f"{prefix}.{name}" if prefix else name)
-    return found
+                found.add(id(parameter))
+    # A parameter that several modules share has one name only.
+    return {name for name, parameter in model.named_parameters() if id(parameter) in found}
 
 
 def parameter_groups(model: nn.Module, config: TrainingConfig) -> list[dict[str, Any]]:

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from bem_core.errors import CheckpointError, nearest
+from bem_core.training import checks
+from bem_core.training.batches import generator_state
 from bem_core.training.checkpoint import load_model_part
 from bem_core.utils.device import move
-from bem_core.utils.seeding import rng_state, sample_seed, seed_everything
+from bem_core.utils.seeding import sample_seed, seed_everything
 
 if TYPE_CHECKING:
     from bem_core.training.base_trainer import BaseTrainer
@@ -73,7 +76,7 @@ def _difference(expected: list[list[str]], found: list[list[str]]) -> str:
 
 def state_tree(trainer: BaseTrainer) -> Tree:
     """Return everything that a run needs to go on, as parts of a checkpoint; all ranks have to call it."""
-    generators = trainer.ranks.gather(rng_state())
+    generators = trainer.ranks.gather(generator_state(trainer.source))
     parts: Tree = {
         "model": dict(trainer.model.state_dict()),
         "optimizer": named_optimizer_state(trainer.optimizer, trainer.model),
@@ -101,7 +104,7 @@ def _trainer_state(trainer: BaseTrainer) -> Tree:
         "samples_seen": trainer.samples_seen,
         "epoch_rng": trainer.ranks.gather(trainer.epoch_rng),
         "callbacks": {type(one).__name__: one.state() for one in trainer.callbacks if one.state()},
-        "component": trainer._state(),
+        "component": checks.state_of(trainer._state()),
     }
 
 
@@ -115,6 +118,7 @@ def load_state_tree(trainer: BaseTrainer, tree: Mapping[str, Any], path: Path) -
     load_model_part(trainer.model, tree["model"], path)
     load_optimizer_state(trainer.optimizer, trainer.model, tree["optimizer"], path)
     if trainer.scheduler is not None:
+        _check_length(trainer.scheduler, tree["scheduler"], path)
         trainer.scheduler.load_state_dict(dict(tree["scheduler"]))
         # Torch warns where a schedule moves before its optimizer did; this one did, in another process.
         trainer.optimizer._opt_called = True  # type: ignore[attr-defined]
@@ -142,6 +146,16 @@ def _check_parts(trainer: BaseTrainer, tree: Mapping[str, Any], path: Path) -> N
         raise CheckpointError(f"{path}: the checkpoint is of a run with other options: it {', '.join(found)}")
 
 
+def _check_length(scheduler: LRScheduler, saved: Mapping[str, Any], path: Path) -> None:
+    # Torch's one-cycle schedule takes its length from the checkpoint, and fails at the first step after it.
+    length = getattr(scheduler, "total_steps", None)
+    if length is not None and saved.get("total_steps", length) != length:
+        raise CheckpointError(
+            f"{path}: training.scheduler_type: the schedule of the checkpoint is for {saved['total_steps']} steps and "
+            f"this run has {length}; this kind cannot go on with another number"
+        )
+
+
 def _load_trainer_state(trainer: BaseTrainer, saved: Mapping[str, Any], generators: Mapping[str, Any]) -> None:
     progress, ranks = trainer.progress, trainer.ranks
     progress.load(saved["progress"])
@@ -153,8 +167,6 @@ def _load_trainer_state(trainer: BaseTrainer, saved: Mapping[str, Any], generato
     trainer.meter.load(meter)
     trainer.grad_norm = saved["grad_norm"]
     trainer.history = list(saved["history"])
-    trainer.saved_at = progress.step
-    trainer.evaluated_at = trainer.history[-1]["step"] if trainer.history else -1
     trainer.samples_seen = saved["samples_seen"]
     trainer.epoch_rng = saved["epoch_rng"][ranks.rank if same else 0]
     for callback in trainer.callbacks:
@@ -165,4 +177,4 @@ def _load_trainer_state(trainer: BaseTrainer, saved: Mapping[str, Any], generato
         trainer.resumed_rng = generators[str(ranks.rank)]
     else:
         seed_everything(sample_seed(trainer.config.training.seed, ranks.rank, progress.step))
-        trainer.resumed_rng = rng_state()
+        trainer.resumed_rng = generator_state(trainer.source)

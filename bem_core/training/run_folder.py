@@ -15,7 +15,7 @@ from bem_core.utils.environment import describe_environment
 CHECKPOINTS = "checkpoints"
 CONFIG = "config.yaml"
 # What a run leaves that another one would write over.
-_RESULTS = ("metrics.jsonl", "metrics.csv", CHECKPOINTS)
+_RESULTS = ("metrics.jsonl", ".metrics.jsonl", "metrics.csv", CHECKPOINTS)
 
 
 def check_unused(folder: Path) -> None:
@@ -24,7 +24,10 @@ def check_unused(folder: Path) -> None:
     Raises:
         TrainingError: It would.
     """
-    held = [name for name in _RESULTS if _has_content(folder / name)]
+    try:
+        held = [name for name in _RESULTS if _has_content(folder / name)]
+    except OSError as error:
+        raise TrainingError(f"{folder}: cannot be read: {error.strerror or error}") from error
     if held:
         raise TrainingError(
             f"{folder}: holds a run already ({', '.join(held)}); resume it (--resume auto, or resume_from('auto')), "

@@ -123,7 +123,8 @@ class EpochBatches:
 
     def of(self, epoch: int, start: int) -> Iterator[list[int]]:
         """Yield the batches of an epoch from number ``start`` on; an empty one where a rank has nothing to do."""
-        self._sampler.set_epoch(epoch)
+        # A limit is for learning the same batches by heart.
+        self._sampler.set_epoch(0 if self._limit else epoch)
         batches: list[list[int]] = list(self._sampler)
         mine = batches[self._rank :: self._world]
         for number in range(start, self.count()):
@@ -261,6 +262,7 @@ def has_random_collation(collate: Any) -> bool:
 
 def is_random(dataset: Any) -> bool:
     """Tell whether loading a sample may draw random numbers: all but tensors, lists and what says ``deterministic``."""
-    if isinstance(dataset, torch.utils.data.Subset):
+    if type(dataset) is torch.utils.data.Subset:
         return is_random(dataset.dataset)
-    return not (isinstance(dataset, TensorDataset | list | tuple) or getattr(dataset, "deterministic", False))
+    # Not those that are derived from them, which may augment what they hold.
+    return not (type(dataset) in (TensorDataset, list, tuple) or getattr(dataset, "deterministic", False))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from bem_core.config import ExperimentConfig, experiment_from_mapping, load_experiment_config
 from bem_core.config.base_config import HardwareConfig
+from bem_core.config.training_config import TrainingConfig
 from bem_core.errors import ConfigError
 from bem_core.training import run_folder
 from bem_core.training.callbacks import Callback, LogLines, MetricsFile, Profiler, ProgressBar, Timing, shows_progress
@@ -36,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 
 def read_config(
-    config: ExperimentConfig | Mapping[str, Any] | Path | str,
+    config: object,
     name: str | None,
     component: str,
     legacy: Mapping[str, Any],
@@ -50,6 +51,9 @@ def read_config(
         config = load_experiment_config(config)
     elif isinstance(config, Mapping):
         config = experiment_from_mapping(config)
+    elif not isinstance(config, ExperimentConfig):
+        found = "None" if config is None else type(config).__name__
+        raise ConfigError(f"{component}: expected an experiment, a mapping or the path of a file, got {found}")
     named = dataclasses.replace(config, name=name or config.name or component)
     return with_legacy_options(named, legacy, component)
 
@@ -88,13 +92,13 @@ def mover(device: torch.device) -> Callable[[Any], Any] | None:
     return None if device.type == "cpu" else partial(move, device=device)
 
 
-def checkpoint_folder(config: ExperimentConfig, folder: Path) -> CheckpointFolder:
+def checkpoint_folder(config: ExperimentConfig, folder: Path, greater_is_better: bool) -> CheckpointFolder:
     """Return the checkpoints of a run."""
     return CheckpointFolder(
         folder / run_folder.CHECKPOINTS,
         template=config.output.checkpoint_name,
         keep_last=config.output.save_total_limit,
-        best_mode="max" if config.output.greater_is_better else "min",
+        best_mode="max" if greater_is_better else "min",
         asynchronous=config.output.async_save,
     )
 
@@ -145,10 +149,19 @@ def _again(module: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs:
 def spread(model: nn.Module, config: ExperimentConfig, device: torch.device, ranks: Ranks) -> nn.Module:
     """Return what to call for a forward pass: the model compiled, and spread over the ranks."""
     if config.hardware.compile_model:
-        model.compile()
+        model = compiled(model)
     if not ranks.spread:
         return model
     return nn.parallel.DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None)
+
+
+def compiled(model: nn.Module) -> nn.Module:
+    """Return what to call in place of a model: itself where it can be compiled in place."""
+    if type(model).__module__.startswith("torch."):
+        # `Module.compile` does nothing for classes of torch itself, such as `nn.Sequential`: it skips their frames.
+        return cast("nn.Module", torch.compile(model))
+    model.compile()
+    return model
 
 
 def sync(model: nn.Module, ranks: Ranks) -> Callable[[bool], AbstractContextManager[Any]] | None:
@@ -160,14 +173,10 @@ def total_steps(config: ExperimentConfig, num_batches: int | None) -> int | None
     """Return the steps of a run in the unit that ``max_steps`` counts; None where its end is not known.
 
     Raises:
-        ConfigError: Nothing says when to end, or an epoch is too short for one step.
+        ConfigError: Nothing says when to end.
     """
     training = config.training
     size = training.gradient_accumulation_steps
-    if num_batches is not None and num_batches < size and training.last_window == "drop":
-        raise ConfigError(
-            f"training.gradient_accumulation_steps: a step takes {size} batches, and the loader has only {num_batches}"
-        )
     if training.fast_dev_run:
         return training.fast_dev_run
     if training.max_steps is None and training.max_epochs is None and training.max_time_s is None:
@@ -180,6 +189,19 @@ def total_steps(config: ExperimentConfig, num_batches: int | None) -> int | None
     return min(ends) if ends else None
 
 
+def schedule_length(training: TrainingConfig, total: int | None, num_batches: int | None) -> int | None:
+    """Return how often the learning rate changes in a run: its steps, or its epochs where it changes after these."""
+    if training.scheduler_interval != "epoch" or total is None:
+        return total
+    if num_batches is None:
+        return training.max_epochs
+    per_epoch = num_batches
+    if training.progress_unit == "step":
+        size = training.gradient_accumulation_steps
+        per_epoch = num_batches // size if training.last_window == "drop" else -(-num_batches // size)
+    return -(-total // per_epoch)
+
+
 def callbacks(config: ExperimentConfig, folder: Path, ranks: Ranks, total: int | None) -> list[Callback]:
     """Return the callbacks that an experiment asks for; none on ranks that do not write.
 
@@ -190,10 +212,13 @@ def callbacks(config: ExperimentConfig, folder: Path, ranks: Ranks, total: int |
         return []
     chosen = config.logging
     found: list[Callback] = [LogLines()]
-    if not config.training.fast_dev_run:
-        found += [MetricsFile(folder, list(chosen.export_formats)), Timing(folder)]
     if chosen.progress_bar and shows_progress():
         found.append(ProgressBar(total))
+    if config.training.fast_dev_run:
+        return found
+    if chosen.export_formats:
+        found.append(MetricsFile(folder, list(chosen.export_formats)))
+    found.append(Timing(folder))
     if chosen.tensorboard_enabled:
         found.append(TensorBoard(folder / "tensorboard"))
     if chosen.wandb_enabled:
@@ -201,19 +226,23 @@ def callbacks(config: ExperimentConfig, folder: Path, ranks: Ranks, total: int |
     if chosen.mlflow_enabled:
         _log.warning("logging.mlflow_enabled: there is no callback for MLflow; pass one to the trainer")
     if chosen.profile_steps:
-        found.append(Profiler(folder, chosen.profile_steps))
+        found.append(Profiler(folder, chosen.profile_steps, total))
     return found
 
 
-def begin_folder(trainer: BaseTrainer, resumed: bool) -> None:
-    """Make the folder of a run, and write down what it is made with.
+def begin_folder(trainer: BaseTrainer, owned: bool) -> None:
+    """Make the folder of a run, and write down what it is made with; a trial run has none.
+
+    Args:
+        trainer: With its checkpoint loaded.
+        owned: Whether what is in the folder belongs to this run.
 
     Raises:
         TrainingError: There is another run in it, or it cannot be written to.
     """
-    if not trainer.ranks.is_main:
+    if not trainer.ranks.is_main or trainer.config.training.fast_dev_run:
         return
-    if not resumed and not trainer.config.training.fast_dev_run:
+    if not owned:
         run_folder.check_unused(trainer.output_dir)
     run = {
         "component": f"{type(trainer).__module__}.{type(trainer).__qualname__}",

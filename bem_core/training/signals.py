@@ -24,7 +24,8 @@ class StopSignals:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopSignals:
-        """Begin to listen."""
+        """Begin to listen; what came before is forgotten."""
+        self.received = None
         if threading.current_thread() is threading.main_thread():
             self._before = {one: signal.signal(one, self._hear) for one in SIGNALS}
         return self

@@ -65,6 +65,7 @@ class Due:
         by_epoch: Whether it is done at the end of each epoch.
         watches: Whether it can be due at a step.
         ever: Whether it is done at all, and so at the end of a run too.
+        at_start: Whether it is done before the first step too.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Due:
     ) -> None:
         self.by_epoch = strategy == "epoch"
         self.ever = strategy != "no"
+        self.at_start = strategy == "steps" and start == 0
         self._interval = interval if strategy == "steps" else 0
         self._start = interval if start is None else start
         self._interval_s = interval_s if strategy == "time" else None
@@ -118,6 +120,7 @@ class Judge:
         greater_is_better: Its direction.
         threshold: What counts as an improvement.
         patience: Evaluations without one after which training ends; None for never.
+        same: Returns one name for all spellings of a metric.
     """
 
     metric: str
@@ -125,6 +128,7 @@ class Judge:
     greater_is_better: bool = False
     threshold: float = 0.0
     patience: int | None = None
+    same: Callable[[str], str] = str
 
     def value(self, metrics: Mapping[str, float]) -> float | None:
         """Return the value that decides; None where an evaluation has none and needs none.
@@ -132,8 +136,13 @@ class Judge:
         Raises:
             TrainingError: The evaluation lacks it.
         """
-        if self.metric in metrics or not self.required:
-            return metrics.get(self.metric)
+        if self.metric in metrics:
+            return metrics[self.metric]
+        for name, value in metrics.items():
+            if self.same(name) == self.same(self.metric):
+                return value
+        if not self.required:
+            return None
         hint = nearest(self.metric, metrics) or f"; it has {', '.join(metrics) or 'none'}"
         raise TrainingError(f"output.metric_for_best_model: the evaluation has no metric {self.metric!r}{hint}")
 

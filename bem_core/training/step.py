@@ -6,10 +6,10 @@ optimizer, multipliers, schedule. Where the gradients are zeroed and when they a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from bem_core.config.training_config import DualConfig, TrainingConfig
 from bem_core.errors import ConfigError
-from bem_core.training.guards import FiniteGuard
+from bem_core.training.guards import FiniteGuard, check_weights
 from bem_core.training.optim import select
 from bem_core.training.precision import Precision
 from bem_core.training.weights import check_losses, detached
@@ -77,9 +77,10 @@ class Stepper:
         parts: What it works on.
         config: The options.
         trained: Parameters of the main optimizer by name; ``clip_scope`` chooses among them.
+        warmup: Steps after which the learning rate stays, with ``scheduler_interval: warmup``.
     """
 
-    def __init__(self, parts: Parts, config: TrainingConfig, trained: dict[str, nn.Parameter]) -> None:
+    def __init__(self, parts: Parts, config: TrainingConfig, trained: dict[str, nn.Parameter], warmup: int = 0) -> None:
         self._parts = parts
         self._config = config
         self._clipped = [trained[name] for name in select(list(trained), config.clip_scope, "training.clip_scope")]
@@ -87,68 +88,78 @@ class Stepper:
         self._each = config.clip_interval == "micro_step"
         self._zero_first = config.zero_grad == "before_forward"
         self._zero_last = config.zero_grad == "after_step"
-        self._zero_between = config.zero_grad == "before_backward"
-        self._warmup_only = config.scheduler_interval == "warmup"
+        self._moves_until = warmup if config.scheduler_interval == "warmup" else math.inf
         self._by_step = config.scheduler_interval != "epoch"
         self._sharded = any(hasattr(one, "full_tensor") for one in self._clipped)
         self._plain = parts.precision.dtype is None
         self._checked = False
-        # Where nothing else is to be done, methods of torch take the place of ours: a call costs half a microsecond.
-        self._zero_grad = self._zero_both if parts.dual else parts.optimizer.zero_grad
-        simple = self._max_norm and not self._each and not self._sharded and parts.precision.scaler is None
-        clip = partial(nn.utils.clip_grad_norm_, self._clipped, self._max_norm)
-        self._clip: Callable[[], Tensor | None] = clip if simple else self._clip_or_measure
+        # Whether the norm tells of each gradient, so that none that is not finite gets into the weights.
+        self._norm_tells = parts.precision.scaler is not None or (
+            bool(self._max_norm) and len(self._clipped) == len(trained)
+        )
         if self._each and parts.precision.scaler is not None:
             raise ConfigError("training.clip_interval: micro_step does not work with fp16, whose gradients are scaled")
 
-    def run(self, window: Sequence[Any], scales: Sequence[float] | None, step: int) -> Outcome:
+    def run(self, window: Sequence[Any], divisors: Sequence[float] | None, step: int) -> Outcome:
         """Do a step.
 
         Args:
             window: Its micro-batches, on the device.
-            scales: Factors of their losses; None for 1.
+            divisors: What their losses are divided by; None for 1.
             step: Number of the steps before it.
 
         Raises:
             NonFiniteError: The loss or the gradients are not finite.
             TrainingError: The component does not return a loss.
         """
-        parts = self._parts
         if self._zero_first:
             self._zero_grad()
-        if len(window) == 1 and parts.sync is None:
-            losses = self._micro_step(window[0], scales[0] if scales else None, True)
-        else:
-            losses = self._accumulate(window, scales)
-        norm = self._clip()
-        stepped = parts.guard.passes(step + 1, losses["loss"], norm, window, parts.model) and self._update(step)
-        if self._zero_last:
-            self._zero_grad()
-        return Outcome(losses, norm, stepped)
-
-    def _accumulate(self, window: Sequence[Any], scales: Sequence[float] | None) -> Losses:
         losses: Losses = {}
+        norm: Tensor | None = None
         last = len(window) - 1
         for number, batch in enumerate(window):
-            with nullcontext() if self._parts.sync is None else self._parts.sync(number == last):
-                part = self._micro_step(batch, None if scales is None else scales[number], number == 0)
-            losses = {name: losses[name] + value for name, value in part.items()} if losses else part
-        return losses
+            divisor = None if divisors is None else divisors[number]
+            if self._parts.sync is None:
+                if divisors is not None and divisor == math.inf and min(divisors) < math.inf:
+                    # The mean over nothing is not a number, and times zero it still is none.
+                    continue
+                part, norm = self._micro_step(batch, divisor, not losses)
+            else:
+                with self._parts.sync(number == last):
+                    part, norm = self._micro_step(batch, divisor, not losses)
+            losses = _sum(losses, part) if losses else part
+        norm = norm if self._each else self._clip()
+        return Outcome(losses, norm, self._finish(step, losses["loss"], norm, window))
+
+    def _finish(self, step: int, loss: Tensor, norm: Tensor | None, window: Sequence[Any]) -> bool:
+        parts = self._parts
+        scaler = parts.precision.scaler
+        # A scaler looks for gradients that are not finite itself, and expects them.
+        stepped = parts.guard.passes(step + 1, loss, None if scaler else norm, list(window), parts.model)
+        if stepped:
+            stepped = self._update(step)
+        elif scaler is not None:
+            scaler.update()
+        if self._zero_last:
+            self._zero_grad()
+        return stepped
 
     def check_finite(self) -> None:
-        """Check the steps whose values have not been read yet.
+        """Check the steps whose values have not been read yet, and the weights where no norm has told of gradients.
 
         Raises:
             NonFiniteError: One of them was not finite.
         """
         self._parts.guard.finish(self._parts.model)
+        if not self._norm_tells:
+            check_weights(self._parts.model)
 
     def next_epoch(self) -> None:
         """Change the learning rate where that is done once an epoch."""
         if not self._by_step and self._parts.scheduler is not None:
             self._parts.scheduler.step()
 
-    def _micro_step(self, batch: Any, scale: float | None, first: bool) -> Losses:
+    def _micro_step(self, batch: Any, divisor: float | None, first: bool) -> tuple[Losses, Tensor | None]:
         parts = self._parts
         if self._plain:
             found = parts.compute_loss(batch, parts.forward(batch))
@@ -158,20 +169,27 @@ class Stepper:
         if not self._checked:
             check_losses(found)
             self._checked = True
-        if first and self._zero_between:
+        if first and not self._zero_first and not self._zero_last:
             self._zero_grad()
-        loss: Tensor = found["loss"] if scale is None else found["loss"] * scale
-        scaler = parts.precision.scaler
-        (loss if scaler is None else scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
+        try:
+            loss: Tensor = found["loss"] if divisor is None else found["loss"] / divisor
+            scaler = parts.precision.scaler
+            (loss if scaler is None else scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
+        except (KeyError, RuntimeError, TypeError):
+            check_losses(found)
+            raise
+        norm = None
         if self._each and self._max_norm:
-            nn.utils.clip_grad_norm_(self._clipped, self._max_norm)
-        return {"loss": found["loss"].detach()} if scale is None and len(found) == 1 else detached(found, scale)
+            norm = self._whole(nn.utils.clip_grad_norm_(self._clipped, self._max_norm))
+        return detached(found, divisor), norm
 
-    def _clip_or_measure(self) -> Tensor | None:
+    def _clip(self) -> Tensor | None:
         parts = self._parts
         if parts.precision.scaler is not None:
             parts.precision.scaler.unscale_(parts.optimizer)
-        if self._max_norm and not self._each:
+            if parts.dual is not None and _has_gradients(parts.dual):
+                parts.precision.scaler.unscale_(parts.dual)
+        if self._max_norm:
             return self._whole(nn.utils.clip_grad_norm_(self._clipped, self._max_norm))
         if parts.norm_always:
             return self._whole(nn.utils.get_total_norm([one.grad for one in self._clipped if one.grad is not None]))
@@ -179,9 +197,7 @@ class Stepper:
 
     def _whole(self, norm: Tensor) -> Tensor:
         """Return the norm as a plain tensor where sharded parameters gave one that is spread over the ranks."""
-        if self._sharded:
-            norm = norm.full_tensor()  # type: ignore[attr-defined]
-        return norm
+        return norm.full_tensor() if self._sharded else norm  # type: ignore[attr-defined]
 
     def _update(self, step: int) -> bool:
         parts = self._parts
@@ -196,12 +212,11 @@ class Stepper:
                 return False
         if parts.dual is not None and self._config.dual is not None:
             _update_multipliers(parts.dual, self._config.dual, step)
-        moves = self._by_step and (not self._warmup_only or step < self._config.warmup_steps)
-        if moves and parts.scheduler is not None:
+        if self._by_step and step < self._moves_until and parts.scheduler is not None:
             parts.scheduler.step()
         return True
 
-    def _zero_both(self) -> None:
+    def _zero_grad(self) -> None:
         self._parts.optimizer.zero_grad()
         if self._parts.dual is not None:
             self._parts.dual.zero_grad()
@@ -216,6 +231,15 @@ def _update_multipliers(optimizer: Optimizer, config: DualConfig, step: int) -> 
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 parameter.clamp_(config.low, config.high)
+
+
+def _has_gradients(optimizer: Optimizer) -> bool:
+    return any(parameter.grad is not None for group in optimizer.param_groups for parameter in group["params"])
+
+
+def _sum(losses: Losses, part: Losses) -> Losses:
+    """Add the losses of a micro-batch to those before it; not each of them must have all parts."""
+    return losses | {name: losses[name] + value if name in losses else value for name, value in part.items()}
 
 
 def no_sync_until_last(model: nn.Module) -> Callable[[bool], AbstractContextManager[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence, Sized
 from typing import Any
 
@@ -16,13 +17,18 @@ IGNORED = -100
 def num_samples(batch: Any) -> int:
     """Return the samples of a batch: the length of the first tensor or list in it."""
     if isinstance(batch, Tensor):
-        return batch.shape[0] if batch.dim() else 1
-    values = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, list | tuple) else ()
+        return len(batch) if batch.dim() else 1
+    if isinstance(batch, Mapping):
+        values = list(batch.values())
+    elif isinstance(batch, list | tuple):
+        values = list(batch)
+    else:
+        values = []
     for value in values:
         if isinstance(value, Tensor) and value.dim():
-            return value.shape[0]
+            return len(value)
     for value in values:
-        if isinstance(value, Sized) and not isinstance(value, str | dict):
+        if isinstance(value, Sized) and not isinstance(value, str | Mapping | Tensor):
             return len(value)
     return 1
 
@@ -33,17 +39,17 @@ def num_tokens(batch: Any) -> int:
     Raises:
         TrainingError: The batch has no labels.
     """
-    labels = batch.get("labels") if isinstance(batch, dict) else None
+    labels = batch.get("labels") if isinstance(batch, Mapping) else None
     if not isinstance(labels, Tensor):
         raise TrainingError("training.loss_weight: tokens needs batches that are mappings with a tensor 'labels'")
     return int((labels != IGNORED).sum())
 
 
 def auto_weight(batch: Any) -> int:
-    """Return the tokens of a batch with labels of sequences, the samples of any other."""
-    labels = batch.get("labels") if isinstance(batch, dict) else None
-    sequences = isinstance(labels, Tensor) and labels.dim() > 1 and not labels.is_floating_point()
-    return num_tokens(batch) if sequences else num_samples(batch)
+    """Return the labels that count of a batch with integers as labels, the samples of any other."""
+    labels = batch.get("labels") if isinstance(batch, Mapping) else None
+    classes = isinstance(labels, Tensor) and labels.dim() and not labels.is_floating_point()
+    return num_tokens(batch) if classes else num_samples(batch)
 
 
 WEIGHTS: dict[str, Callable[[Any], float]] = {
@@ -54,11 +60,12 @@ WEIGHTS: dict[str, Callable[[Any], float]] = {
 }
 
 
-def scales(weights: Sequence[float], total: float, world: int = 1) -> list[float] | None:
-    """Return the factors of the losses of a window; None where the only one is 1.
+def divisors(weights: Sequence[float], total: float, world: int = 1) -> list[float] | None:
+    """Return what the losses of a window are divided by; None where the only one is 1.
 
     The weighted mean of the losses of all micro-batches is the loss of the concatenated batch when each loss is a mean
-    over what its weight counts.
+    over what its weight counts. Equal weights give their number, so the result is that of ``loss / num_batches`` to the
+    last bit.
 
     Args:
         weights: Of the micro-batches of this rank.
@@ -67,7 +74,7 @@ def scales(weights: Sequence[float], total: float, world: int = 1) -> list[float
     """
     if len(weights) == 1 and world == 1:
         return None
-    return [weight * world / total if total else 0.0 for weight in weights]
+    return [total / (weight * world) if weight else math.inf for weight in weights]
 
 
 def check_losses(parts: Any) -> None:
@@ -90,10 +97,10 @@ def check_losses(parts: Any) -> None:
             raise TrainingError(f"_compute_loss: expected {name!r} to be a scalar, got {type(value).__name__}")
 
 
-def detached(parts: dict[str, Any], scale: float | None) -> dict[str, Tensor]:
-    """Return the parts of a loss without their graph, times the scale of their micro-batch."""
+def detached(parts: dict[str, Any], divisor: float | None) -> dict[str, Tensor]:
+    """Return the parts of a loss without their graph, divided as that of their micro-batch is."""
     values = {
         name: value.detach() if isinstance(value, Tensor) else torch.tensor(float(value))
         for name, value in parts.items()
     }
-    return values if scale is None else {name: value * scale for name, value in values.items()}
+    return values if divisor is None else {name: value / divisor for name, value in values.items()}

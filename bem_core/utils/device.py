@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import resource
 import sys
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import torch
@@ -49,18 +51,30 @@ def move(batch: Any, device: torch.device, *, non_blocking: bool = True) -> Any:
     """Return a batch with each of its tensors on ``device``; what is no tensor stays as it is.
 
     Args:
-        batch: A tensor, or dicts, lists and tuples (named ones too) of tensors and other values.
+        batch: A tensor, or mappings, lists and tuples (named ones too) of tensors and other values. A mapping that is
+            no dict, such as the batches of tokenizers, keeps its type where it can be copied and changed.
         device: Where to.
         non_blocking: Whether the host goes on while pinned memory is copied.
     """
     if isinstance(batch, Tensor):
         return batch if batch.device == device else batch.to(device, non_blocking=non_blocking)
-    if isinstance(batch, dict):
-        return type(batch)((key, move(value, device, non_blocking=non_blocking)) for key, value in batch.items())
+    if isinstance(batch, Mapping):
+        changed = {key: move(value, device, non_blocking=non_blocking) for key, value in batch.items()}
+        return changed if type(batch) is dict else _replaced(batch, changed)
     if isinstance(batch, list | tuple):
         moved = [move(value, device, non_blocking=non_blocking) for value in batch]
         return type(batch)(*moved) if hasattr(batch, "_fields") else type(batch)(moved)
     return batch
+
+
+def _replaced(batch: Mapping[Any, Any], values: dict[Any, Any]) -> Any:
+    """Return a mapping of the same type with other values under the same keys; a dict where that cannot be made."""
+    if not isinstance(batch, MutableMapping):
+        return values
+    made = copy.copy(batch)
+    for key, value in values.items():
+        made[key] = value
+    return made
 
 
 def synchronize(device: torch.device) -> None:

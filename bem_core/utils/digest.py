@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ def _update(state: Any, value: Any) -> None:
         plain = value.detach().cpu().resolve_conj().resolve_neg().contiguous()
         state.update(f"{plain.dtype}{tuple(plain.shape)}".encode())
         state.update(plain.as_strided((plain.numel(),), (1,)).view(torch.uint8).numpy().data if plain.numel() else b"")
-    elif isinstance(value, dict):
+    elif isinstance(value, Mapping):
         for key, below in value.items():
             state.update(repr(key).encode())
             _update(state, below)
