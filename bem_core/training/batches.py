@@ -122,7 +122,10 @@ class KeyedSource(_Plain):
         return self._marked(iter(self._loader), start)
 
     def close(self) -> None:
-        """End persistent workers; torch waits five seconds for each where they end with a cycle of objects."""
+        """End persistent workers, which a later process would inherit.
+
+        Torch waits five seconds for each of them where they end together with a cycle of objects.
+        """
         if self._given.persistent_workers:
             self._loader = self._make()
 
