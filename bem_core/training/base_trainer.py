@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +18,7 @@ from bem_core.config import ExperimentConfig
 from bem_core.errors import CheckpointError, TrainingError
 from bem_core.evaluation.modes import evaluation_mode
 from bem_core.training import checks, setup
-from bem_core.training.batches import KeyedSource, make_source
+from bem_core.training.batches import make_source
 from bem_core.training.callbacks import Callback, running
 from bem_core.training.checkpoint import load_tree
 from bem_core.training.distributed import join
@@ -181,11 +181,9 @@ class BaseTrainer(Hooks):
         self._owns_folder = True
         self.stop_reason = None
         self.model.train()
-        with self.signals, self.checkpoints, self._clock(), running(self.callbacks, self):
+        with self.signals, self.checkpoints, closing(self.source), self._clock(), running(self.callbacks, self):
             self.stop_reason = Loop(self).run()
             finish(self)
-            if isinstance(self.source, KeyedSource):
-                self.source.close()
         raise_interruption(self)
         return summary(self)
 

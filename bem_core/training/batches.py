@@ -65,6 +65,9 @@ class Source(Protocol):
             rng: State of the generators at the beginning of the epoch; for a source that replays.
         """
 
+    def close(self) -> None:
+        """Give back what is only needed while batches come."""
+
 
 class _Plain:
     """What most sources have in common."""
@@ -73,6 +76,9 @@ class _Plain:
     replays = False
     endless = False
     generators: Sequence[torch.Generator] = ()
+
+    def close(self) -> None:
+        """Give back what is only needed while batches come."""
 
 
 class KeyedSource(_Plain):
@@ -89,14 +95,17 @@ class KeyedSource(_Plain):
         self._sampler = KeyedSampler(batches)
         # Workers get their base seed from it and not from the global generator, which stays untouched.
         self._generator = torch.Generator()
-        self._seed = seed
-        workers = loader.num_workers
+        self._given, self._seed = loader, seed
+        self._loader = self._make()
+
+    def _make(self) -> DataLoader[Any]:
+        loader, workers = self._given, self._given.num_workers
         masked = has_random_collation(loader.collate_fn)
-        self._loader: DataLoader[Any] = DataLoader(
-            KeyedDataset(loader.dataset, seed, is_random(loader.dataset), masked),
+        return DataLoader(
+            KeyedDataset(loader.dataset, self._seed, is_random(loader.dataset), masked),
             batch_sampler=self._sampler,
             num_workers=workers,
-            collate_fn=KeyedCollate(loader.collate_fn, seed) if masked else loader.collate_fn,
+            collate_fn=KeyedCollate(loader.collate_fn, self._seed) if masked else loader.collate_fn,
             pin_memory=loader.pin_memory,
             timeout=loader.timeout,
             worker_init_fn=loader.worker_init_fn,
@@ -113,8 +122,12 @@ class KeyedSource(_Plain):
         return self._marked(iter(self._loader), start)
 
     def close(self) -> None:
-        """End the workers that wait for the next epoch; those of a later process would inherit them."""
-        self._loader._iterator = None
+        """End persistent workers, which a later process would inherit.
+
+        Torch waits five seconds for each of them where they end together with a cycle of objects.
+        """
+        if self._given.persistent_workers:
+            self._loader = self._make()
 
     def _marked(self, batches: Iterator[Any], start: int) -> Iterator[Any]:
         padded = self._sampler.padded

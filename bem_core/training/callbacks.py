@@ -116,6 +116,7 @@ class MetricsFile(Callback):
         if self._file is None:
             return
         self._file.close()
+        self._file = None
         if self._csv is not None:
             write_table(self.path, self._csv)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 import torch
@@ -34,7 +34,7 @@ class FiniteGuard:
         self._pending: tuple[int, Tensor, Any, Any] | None = None
         self._in_a_row = 0
 
-    def passes(self, step: int, loss: Tensor, norm: Tensor | None, window: list[Any], model: nn.Module) -> bool:
+    def passes(self, step: int, loss: Tensor, norm: Tensor | None, window: Sequence[Any], model: nn.Module) -> bool:
         """Tell whether the step may be done.
 
         Args:
@@ -50,7 +50,7 @@ class FiniteGuard:
         if self._late:
             self._check_later(step, loss, norm, window, model)
             return True
-        if math.isfinite(loss.item()) and (norm is None or math.isfinite(norm.item())):
+        if isfinite(loss.item()) and (norm is None or isfinite(norm.item())):
             self._in_a_row = 0
             return True
         self._in_a_row += 1
@@ -71,7 +71,9 @@ class FiniteGuard:
             if not flag.item():
                 raise describe(step, None, None, window, model, self._allowed)
 
-    def _check_later(self, step: int, loss: Tensor, norm: Tensor | None, window: list[Any], model: nn.Module) -> None:
+    def _check_later(
+        self, step: int, loss: Tensor, norm: Tensor | None, window: Sequence[Any], model: nn.Module
+    ) -> None:
         finite = torch.isfinite(loss) if norm is None else torch.isfinite(loss) & torch.isfinite(norm)
         flag = torch.empty((), dtype=torch.bool, pin_memory=True)
         flag.copy_(finite, non_blocking=True)
@@ -95,13 +97,13 @@ def check_weights(model: nn.Module) -> None:
 
 
 def describe(
-    step: int, loss: Tensor | None, norm: Tensor | None, window: list[Any], model: nn.Module, allowed: int
+    step: int, loss: Tensor | None, norm: Tensor | None, window: Sequence[Any], model: nn.Module, allowed: int
 ) -> NonFiniteError:
     """Return the error of a step that is not finite: which batch it was and which parameters it hit."""
     found = []
-    if loss is not None and not math.isfinite(loss.item()):
+    if loss is not None and not isfinite(loss.item()):
         found.append(f"the loss is {loss.item()}")
-    if norm is not None and not math.isfinite(norm.item()):
+    if norm is not None and not isfinite(norm.item()):
         found.append(f"the norm of the gradients is {norm.item()}")
     lines = [f"step {step}: {' and '.join(found) or 'the loss or the norm of the gradients is not finite'}"]
     if allowed:
@@ -123,7 +125,7 @@ def _gradients(model: nn.Module) -> dict[str, Tensor]:
     return {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
 
 
-def _bad_inputs(window: list[Any]) -> str:
+def _bad_inputs(window: Sequence[Any]) -> str:
     bad = sorted({name for batch in window for name in _not_finite(batch, "")})
     return f"; not finite in it: {', '.join(bad)}" if bad else "; its tensors are finite"
 

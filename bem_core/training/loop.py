@@ -14,7 +14,6 @@ from bem_core.training.batches import Padding, epoch_rng, restore_generators
 from bem_core.training.callbacks import Callback
 from bem_core.training.finishing import RESUMABLE
 from bem_core.training.state import Due
-from bem_core.training.step import Outcome
 from bem_core.training.weights import divisors, num_samples
 
 if TYPE_CHECKING:
@@ -35,15 +34,16 @@ class Loop:
     def __init__(self, trainer: BaseTrainer) -> None:
         config = trainer.config.training
         self._trainer, self._progress = trainer, trainer.progress
-        self._unit = "micro_step" if config.progress_unit == "micro_step" else "step"
+        self._micro = config.progress_unit == "micro_step"
+        self._began = self._progress.micro_step
         self._end = config.fast_dev_run or config.max_steps
         self._epochs = None if config.fast_dev_run else config.max_epochs
         self._accumulate = config.gradient_accumulation_steps
+        self._spread = trainer.ranks.spread
         self._drop = config.last_window == "drop"
         # Micro-steps that are left at the end are too few for a step, and it is steps that are wanted whole.
-        self._spare = self._accumulate - 1 if self._drop and self._unit == "micro_step" else 0
+        self._spare = self._accumulate - 1 if self._drop and self._micro else 0
         self._deadline = time.monotonic() + config.max_time_s if config.max_time_s else None
-        self._began = self._progress.micro_step
         self._log_due = Due("steps", 1 if config.fast_dev_run else config.logging_steps)
         self._eval_due = Due(config.eval_strategy, config.eval_steps, config.eval_start, config.eval_interval_s)
         self._save_due = Due(config.save_strategy, config.save_steps, None, config.save_interval_s)
@@ -51,9 +51,8 @@ class Loop:
         self._has_hook = trainer.overrides("_on_step_end")
         self._evaluate_later = self._save_later = False
         self._overflows = 0
-        # Nothing is due before it; most steps are done with that.
-        self._next = self._next_due(self._count())
         self._reason: str | None = None
+        self._next = self._next_due(self._count())
 
     def run(self) -> str:
         """Train until something says that it is enough; return what that was."""
@@ -91,7 +90,7 @@ class Loop:
         return None
 
     def _count(self) -> int:
-        return self._progress.micro_step if self._unit == "micro_step" else self._progress.step
+        return self._progress.micro_step if self._micro else self._progress.step
 
     def _too_little(self) -> str:
         few = f"fewer than the {self._accumulate} batches that a step takes with last_window: drop"
@@ -114,7 +113,7 @@ class Loop:
     def _windows(self, batches: Iterator[Any]) -> Iterator[list[Any]]:
         while True:
             size = self._accumulate
-            if self._unit == "micro_step" and self._end is not None:
+            if self._micro and self._end is not None:
                 size = min(size, self._end - self._progress.micro_step)
             window = list(islice(batches, size))
             short = len(window) < size
@@ -135,9 +134,11 @@ class Loop:
 
     def _step(self, window: list[Any]) -> None:
         trainer, progress = self._trainer, self._progress
-        before = self._count()
-        divided_by = self._divided_by(window) if len(window) > 1 or trainer.ranks.spread else None
-        if trainer.move is not None or divided_by is not None:
+        before = progress.micro_step if self._micro else progress.step
+        divided_by = None
+        if self._spread or len(window) > 1:
+            divided_by = self._divisors(window)
+        if self._spread or trainer.move is not None:
             window = [self._ready(batch) for batch in window]
         outcome = trainer.stepper.run(window, divided_by, progress.step)
         progress.batch += len(window)
@@ -151,7 +152,17 @@ class Loop:
             trainer.grad_norm = outcome.grad_norm
         else:
             self._skip()
-        self._after(outcome, before)
+        if self._has_hook:
+            trainer._on_step_end(outcome.losses)
+        for callback in self._on_step:
+            callback.on_step_end(trainer, outcome)
+        if trainer.rollback is not None and outcome.stepped:
+            trainer.rollback.observe(progress.step, outcome.losses)
+        if trainer.signals.received is not None and not self._spread:
+            trainer.request_stop("signal")
+        now = progress.micro_step if self._micro else progress.step
+        if now >= self._next or trainer.stop_reason is not None or self._deadline is not None:
+            self._do_due(before, now)
 
     def _skip(self) -> None:
         self._progress.skipped += 1
@@ -163,7 +174,7 @@ class Loop:
         batch = batch.batch if isinstance(batch, Padding) else batch
         return batch if self._trainer.move is None else self._trainer.move(batch)
 
-    def _divided_by(self, window: Sequence[Any]) -> list[float] | None:
+    def _divisors(self, window: Sequence[Any]) -> list[float] | None:
         trainer = self._trainer
         weights = [0.0 if isinstance(one, Padding) else checks.weight_of(trainer._loss_weight(one)) for one in window]
         if not trainer.ranks.spread:
@@ -174,35 +185,22 @@ class Loop:
             trainer.request_stop("signal")
         return divisors(weights, total, trainer.ranks.world)
 
-    def _after(self, outcome: Outcome, before: int) -> None:
-        """Do what is due after a step: hooks, rollback, log, evaluation, checkpoint, in this order."""
-        trainer, now = self._trainer, self._count()
-        if self._has_hook:
-            trainer._on_step_end(outcome.losses)
-        for callback in self._on_step:
-            callback.on_step_end(trainer, outcome)
-        if trainer.rollback is not None and outcome.stepped:
-            trainer.rollback.observe(self._progress.step, outcome.losses)
-        if trainer.signals.received is not None and not trainer.ranks.spread:
-            trainer.request_stop("signal")
-        if now >= self._next or trainer.stop_reason is not None or self._deadline is not None:
-            self._do_due(before, now)
-            self._reason = self._over()
-            self._next = self._next_due(now)
+    def _do_due(self, before: int, now: int) -> None:
+        """Do what is due after a step: log, evaluation, checkpoint, in this order."""
+        self._reason = self._over()
+        last = self._reason is not None and self._reason not in RESUMABLE
+        if self._log_due.at(before, now) or (last and not self._trainer.meter.is_empty()):
+            self._trainer.write_log()
+        self._evaluate_later |= self._eval_due.at(before, now) or (last and self._eval_due.ever)
+        self._save_later |= self._save_due.at(before, now) or (last and self._save_due.ever)
+        if last or not self._trainer.source.whole_epochs:
+            self._catch_up()
+        self._reason = self._over()
+        self._next = self._next_due(now)
 
     def _next_due(self, now: int) -> int:
         dues = [due.next_after(now) for due in (self._log_due, self._eval_due, self._save_due) if due.watches]
         return min(dues) if self._end is None else min(*dues, self._end - self._spare)
-
-    def _do_due(self, before: int, now: int) -> None:
-        trainer = self._trainer
-        last = self._over() not in (None, *RESUMABLE)
-        if self._log_due.at(before, now) or (last and not trainer.meter.is_empty()):
-            trainer.write_log()
-        self._evaluate_later |= self._eval_due.at(before, now) or (last and self._eval_due.ever)
-        self._save_later |= self._save_due.at(before, now) or (last and self._save_due.ever)
-        if last or not trainer.source.whole_epochs:
-            self._catch_up()
 
     def _evaluate(self) -> bool:
         return self._trainer.eval_dataloader is not None and self._trainer.evaluate_and_judge()

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -88,6 +89,7 @@ class Stepper:
         self._each = config.clip_interval == "micro_step"
         self._zero_first = config.zero_grad == "before_forward"
         self._zero_last = config.zero_grad == "after_step"
+        self._zero_between = config.zero_grad == "before_backward"
         self._moves_until = warmup if config.scheduler_interval == "warmup" else math.inf
         self._by_step = config.scheduler_interval != "epoch"
         self._sharded = any(hasattr(one, "full_tensor") for one in self._clipped)
@@ -97,6 +99,12 @@ class Stepper:
         self._norm_tells = parts.precision.scaler is not None or (
             bool(self._max_norm) and len(self._clipped) == len(trained)
         )
+        self._micro_norm: Tensor | None = None
+        # Where nothing else is to be done, methods of torch take the place of ours: a call costs half a microsecond.
+        self._zero_grad = self._zero_both if parts.dual else parts.optimizer.zero_grad
+        simple = self._max_norm and not self._each and not self._sharded and parts.precision.scaler is None
+        clip = partial(nn.utils.clip_grad_norm_, self._clipped, self._max_norm)
+        self._clip: Callable[[], Tensor | None] = clip if simple else self._clip_or_measure
         if self._each and parts.precision.scaler is not None:
             raise ConfigError("training.clip_interval: micro_step does not work with fp16, whose gradients are scaled")
 
@@ -112,37 +120,39 @@ class Stepper:
             NonFiniteError: The loss or the gradients are not finite.
             TrainingError: The component does not return a loss.
         """
+        parts = self._parts
         if self._zero_first:
             self._zero_grad()
-        losses: Losses = {}
-        norm: Tensor | None = None
-        last = len(window) - 1
-        for number, batch in enumerate(window):
-            divisor = None if divisors is None else divisors[number]
-            if self._parts.sync is None:
-                if divisors is not None and divisor == math.inf and min(divisors) < math.inf:
-                    # The mean over nothing is not a number, and times zero it still is none.
-                    continue
-                part, norm = self._micro_step(batch, divisor, not losses)
-            else:
-                with self._parts.sync(number == last):
-                    part, norm = self._micro_step(batch, divisor, not losses)
-            losses = _sum(losses, part) if losses else part
-        norm = norm if self._each else self._clip()
-        return Outcome(losses, norm, self._finish(step, losses["loss"], norm, window))
-
-    def _finish(self, step: int, loss: Tensor, norm: Tensor | None, window: Sequence[Any]) -> bool:
-        parts = self._parts
-        scaler = parts.precision.scaler
+        if len(window) == 1 and parts.sync is None:
+            losses = self._micro_step(window[0], divisors[0] if divisors else None, True)
+        else:
+            losses = self._accumulate(window, divisors)
+        norm = self._clip()
         # A scaler looks for gradients that are not finite itself, and expects them.
-        stepped = parts.guard.passes(step + 1, loss, None if scaler else norm, list(window), parts.model)
-        if stepped:
+        told = norm if parts.precision.scaler is None else None
+        if parts.guard.passes(step + 1, losses["loss"], told, window, parts.model):
             stepped = self._update(step)
-        elif scaler is not None:
-            scaler.update()
+        else:
+            stepped = False
+            if parts.precision.scaler is not None:
+                parts.precision.scaler.update()
         if self._zero_last:
             self._zero_grad()
-        return stepped
+        return Outcome(losses, norm, stepped)
+
+    def _accumulate(self, window: Sequence[Any], divisors: Sequence[float] | None) -> Losses:
+        losses: Losses = {}
+        sync, last = self._parts.sync, len(window) - 1
+        some = divisors is not None and min(divisors) < math.inf
+        for number, batch in enumerate(window):
+            divisor = None if divisors is None else divisors[number]
+            if divisor == math.inf and some and sync is None:
+                # The mean over nothing is not a number, and times zero it still is none.
+                continue
+            with nullcontext() if sync is None else sync(number == last):
+                part = self._micro_step(batch, divisor, not losses)
+            losses = _sum(losses, part) if losses else part
+        return losses
 
     def check_finite(self) -> None:
         """Check the steps whose values have not been read yet, and the weights where no norm has told of gradients.
@@ -159,7 +169,7 @@ class Stepper:
         if not self._by_step and self._parts.scheduler is not None:
             self._parts.scheduler.step()
 
-    def _micro_step(self, batch: Any, divisor: float | None, first: bool) -> tuple[Losses, Tensor | None]:
+    def _micro_step(self, batch: Any, divisor: float | None, first: bool) -> Losses:
         parts = self._parts
         if self._plain:
             found = parts.compute_loss(batch, parts.forward(batch))
@@ -169,7 +179,7 @@ class Stepper:
         if not self._checked:
             check_losses(found)
             self._checked = True
-        if first and not self._zero_first and not self._zero_last:
+        if first and self._zero_between:
             self._zero_grad()
         try:
             loss: Tensor = found["loss"] if divisor is None else found["loss"] / divisor
@@ -178,13 +188,14 @@ class Stepper:
         except (KeyError, RuntimeError, TypeError):
             check_losses(found)
             raise
-        norm = None
         if self._each and self._max_norm:
-            norm = self._whole(nn.utils.clip_grad_norm_(self._clipped, self._max_norm))
-        return detached(found, divisor), norm
+            self._micro_norm = self._whole(nn.utils.clip_grad_norm_(self._clipped, self._max_norm))
+        return {"loss": found["loss"].detach()} if divisor is None and len(found) == 1 else detached(found, divisor)
 
-    def _clip(self) -> Tensor | None:
+    def _clip_or_measure(self) -> Tensor | None:
         parts = self._parts
+        if self._each and self._max_norm:
+            return self._micro_norm
         if parts.precision.scaler is not None:
             parts.precision.scaler.unscale_(parts.optimizer)
             if parts.dual is not None and _has_gradients(parts.dual):
@@ -197,7 +208,9 @@ class Stepper:
 
     def _whole(self, norm: Tensor) -> Tensor:
         """Return the norm as a plain tensor where sharded parameters gave one that is spread over the ranks."""
-        return norm.full_tensor() if self._sharded else norm  # type: ignore[attr-defined]
+        if self._sharded:
+            norm = norm.full_tensor()  # type: ignore[attr-defined]
+        return norm
 
     def _update(self, step: int) -> bool:
         parts = self._parts
@@ -216,7 +229,7 @@ class Stepper:
             parts.scheduler.step()
         return True
 
-    def _zero_grad(self) -> None:
+    def _zero_both(self) -> None:
         self._parts.optimizer.zero_grad()
         if self._parts.dual is not None:
             self._parts.dual.zero_grad()

@@ -17,16 +17,11 @@ IGNORED = -100
 def num_samples(batch: Any) -> int:
     """Return the samples of a batch: the length of the first tensor or list in it."""
     if isinstance(batch, Tensor):
-        return len(batch) if batch.dim() else 1
-    if isinstance(batch, Mapping):
-        values = list(batch.values())
-    elif isinstance(batch, list | tuple):
-        values = list(batch)
-    else:
-        values = []
+        return batch.shape[0] if batch.dim() else 1
+    values = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, list | tuple) else ()
     for value in values:
         if isinstance(value, Tensor) and value.dim():
-            return len(value)
+            return value.shape[0]
     for value in values:
         if isinstance(value, Sized) and not isinstance(value, str | Mapping | Tensor):
             return len(value)

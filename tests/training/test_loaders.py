@@ -112,9 +112,6 @@ LOADERS: dict[str, Any] = {
     "persistent workers": lambda: DataLoader(
         Noisy(), batch_size=4, shuffle=True, num_workers=1, persistent_workers=True, multiprocessing_context="fork"
     ),
-    "spawned worker": lambda: DataLoader(
-        Noisy(), batch_size=4, shuffle=True, num_workers=1, persistent_workers=True, multiprocessing_context="spawn"
-    ),
 }
 # Sources that end an epoch in the middle of nothing and have to replay it.
 REPLAYED = {name for name in LOADERS if name.startswith(("iter", "own", "sampler", "no ", "a list"))}
@@ -124,7 +121,7 @@ REPLAYED = {name for name in LOADERS if name.startswith(("iter", "own", "sampler
 @pytest.mark.parametrize("name", LOADERS)
 def test_each_loader_trains_and_goes_on_exactly(tmp_path: Path, name: str, randomness: str) -> None:
     """Three epochs at once, and in three parts, one of which ends with an epoch."""
-    if randomness == "global" and name in ("spawned worker", "persistent workers"):
+    if randomness == "global" and name == "persistent workers":
         pytest.skip("workers that live on keep generators that no checkpoint holds; there is a warning")
 
     def run(folder: str, steps: int) -> Any:
@@ -143,6 +140,14 @@ def test_each_loader_trains_and_goes_on_exactly(tmp_path: Path, name: str, rando
     keyed = randomness == "keyed" and name not in REPLAYED
     assert type(whole.source) is (KeyedSource if keyed else ReplayedSource)
     assert parts[-1].samples_seen == whole.samples_seen
+
+
+def test_a_spawned_worker_gives_what_a_forked_one_gives(tmp_path: Path) -> None:
+    def run(context: str) -> list[Any]:
+        extra: dict[str, Any] = {"num_workers": 1, "persistent_workers": True, "multiprocessing_context": context}
+        return order(tmp_path / context, DataLoader(Noisy(), batch_size=4, shuffle=True, **extra))
+
+    assert run("spawn") == run("fork")
 
 
 def test_workers_that_live_on_and_draw_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
