@@ -15,7 +15,7 @@ from bem_core.training.callbacks import Callback
 from bem_core.training.finishing import RESUMABLE
 from bem_core.training.meter import mean_over_ranks
 from bem_core.training.state import Due
-from bem_core.training.weights import divisors, num_samples
+from bem_core.training.weights import divisors, num_samples, without_empty
 
 if TYPE_CHECKING:
     from bem_core.training.base_trainer import BaseTrainer
@@ -123,6 +123,7 @@ class Loop:
             if self._spread:
                 self._weights = self._weigh(window)
                 self._agreement.exchange(len(window), sum(self._weights))
+                window = without_empty(window, self._weights)
             if not window or (short and self._drop):
                 return
             yield window

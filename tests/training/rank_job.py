@@ -1,4 +1,4 @@
-"""Runs that tests start on several ranks, one after the other: ``torchrun ... -m tests.training.rank_job RUNS.json``."""
+"""Runs that tests start on several ranks, in turn: ``torchrun ... -m tests.training.rank_job RUNS.json``."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -90,8 +91,19 @@ def assert_same_training(folder: Path, expected: Path) -> None:
 
 @pytest.fixture(scope="module")
 def jobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All runs that go well: on one process, on two ranks, on four, on two and on one again."""
-    root = tmp_path_factory.mktemp("jobs")
+    """Folder of the runs that `do_jobs` does; once, however many workers pytest-xdist has."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with (shared / "jobs.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "jobs").exists():
+            (shared / "jobs").mkdir()
+            do_jobs(shared / "jobs")
+    return shared / "jobs"
+
+
+def do_jobs(root: Path) -> None:
+    """Train on one process, on two ranks, on four, on two and on one again."""
     run(spec(root / "one", 1))
     two = [
         spec(root / "ddp on 2", 2, evaluation={"sharded": True}),
@@ -124,7 +136,6 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     on(2, [spec(root / "fsdp, shards 4 to 2", 2, "fsdp", checkpoint(root / "fsdp on 4, shards", 5))], root)
     run(spec(root / "shards 4 to 1", 1, resume=checkpoint(root / "fsdp on 4, shards", 5)))
     run(spec(root / "ddp 2 to 1", 1, resume=checkpoint(root / "ddp on 2", 5)))
-    return root
 
 
 @pytest.mark.parametrize(
