@@ -27,13 +27,14 @@ LENGTH, WIDTH, CLASSES, IGNORED = 5, 6, 3, -100
 class Layers(nn.Module):
     """Layers in a list, in float64 so that only a wrong sum differs from a right one."""
 
-    def __init__(self, dropout: float) -> None:
+    def __init__(self, dropout: float, width: int = 8) -> None:
         super().__init__()
         self.first = nn.Linear(WIDTH, 8)
         self.layers = nn.ModuleList(nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8)) for _ in range(2))
         self.dropout = nn.Dropout(dropout)
         # Rows that do not divide among the ranks: with four, the last one has none.
         self.last = nn.Linear(8, CLASSES)
+        self.unused = nn.Parameter(torch.zeros(width), requires_grad=False)
         self.double()
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
@@ -71,7 +72,8 @@ class Tagger(BaseTrainer):
     """Trains `Layers`; a run's own options are in ``training.params``."""
 
     def _setup_model(self) -> nn.Module:
-        return Layers(self.config.training.params.get("dropout", 0.0))
+        params = self.config.training.params
+        return Layers(params.get("dropout", 0.0), params.get("width", 8))
 
     def _compute_loss(self, batch: Any, outputs: Any) -> dict[str, Any]:
         return {"loss": functional.cross_entropy(outputs.flatten(0, 1), batch["labels"].flatten())}

@@ -105,6 +105,7 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def do_jobs(root: Path) -> None:
     """Train on one process, on two ranks, on four, on two and on one again."""
     run(spec(root / "one", 1))
+    wider = {"params": {"width": 9}}
     two = [
         spec(root / "ddp on 2", 2, evaluation={"sharded": True}),
         spec(root / "fsdp on 2", 2, "fsdp", evaluation={"sharded": True}),
@@ -112,7 +113,13 @@ def do_jobs(root: Path) -> None:
         spec(root / "fsdp, 1 to 2", 2, "fsdp", resume=checkpoint(root / "one", 5)),
         spec(root / "bypass", 2, kind="bypass", fails=True),
         spec(root / "own mean", 2, kind="own mean", fails=True, evaluation={"sharded": True}),
-        spec(root / "other model", 2, "fsdp", resume=root / "nowhere", fails=True),
+        spec(root / "no checkpoint", 2, "fsdp", resume=root / "nowhere", fails=True),
+        *(
+            spec(
+                root / f"other model, {name}", 2, "fsdp", resume=checkpoint(root / name, 5), fails=True, training=wider
+            )
+            for name in ("one", "fsdp on 2, shards")
+        ),
         spec(root / "full disk", 2, "fsdp", shards=True, kind="full disk", fails=True),
         spec(root / "on the host", 2, "fsdp", hardware={"cpu_offload": True, "gradient_checkpointing": True}),
         spec(root / "capped", 2, "fsdp", evaluation={"sharded": True, "num_eval_samples": 3}),
@@ -227,7 +234,9 @@ def test_a_damaged_shard_is_found_on_load(jobs: Path, tmp_path: Path) -> None:
         ("bypass", "did not call self.wrapped_model"),
         ("own mean", "evaluation.sharded: eval_loss is .* on rank 0 and .* on rank 1"),
         ("full disk", "rank 1 cannot save its part of the checkpoint: File too large; what was there is unchanged"),
-        ("other model", "nowhere: there is no such checkpoint"),
+        ("other model, one", "1 of another shape: unused: \\[8\\], the model has \\[9\\]"),
+        ("other model, fsdp on 2, shards", "1 of another shape: unused: \\[8\\], the model has \\[9\\]"),
+        ("no checkpoint", "nowhere: there is no such checkpoint"),
     ],
 )
 def test_mistakes_are_told_on_every_rank(name: str, message: str, jobs: Path) -> None:
