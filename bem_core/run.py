@@ -5,7 +5,6 @@ Torch is imported only after the arguments and the experiment turned out to be v
 
 from __future__ import annotations
 
-
 import os
 import traceback
 from collections.abc import Sequence

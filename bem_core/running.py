@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -164,16 +163,8 @@ def _measured(trainer: BaseTrainer, training: Mapping[str, Any]) -> dict[str, fl
 
 def _flops(trainer: BaseTrainer) -> dict[str, float]:
     """Count the operations of a forward pass on the first evaluation batch; nothing without such a batch."""
+    batch = next(iter(trainer.eval_dataloader or ()), None)
+    if batch is None:
+        return {}
     with rng_fence(), evaluation_mode(trainer.model), torch.no_grad(), trainer.precision.autocast():
-        for batch in trainer.eval_dataloader or ():
-            return {"flops": float(count_flops(lambda: trainer._forward(move(batch, trainer.device)))[0])}
-    return {}
-
-
-def read_results(folder: Path) -> dict[str, Any] | None:
-    """Return what a finished run wrote; None where it is not finished."""
-    try:
-        found: dict[str, Any] = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    return found
+        return {"flops": float(count_flops(lambda: trainer._forward(move(batch, trainer.device)))[0])}
