@@ -126,8 +126,8 @@ def method(summary: Summary) -> str:
     tests = sum(one.p_value is not None for one in summary.contrasts)
     return (
         f"{text} Each experiment is compared with {summary.baseline} on the seeds that both have, by the paired "
-        f"test {summary.test!r}, two-sided; Holm's correction is over all {tests} tests. A verdict needs a corrected p of "
-        f"at most {ALPHA}."
+        f"test {summary.test!r}, two-sided; Holm's correction is over all {tests} tests. A verdict needs a corrected p "
+        f"of at most {ALPHA}."
     )
 
 

@@ -240,7 +240,7 @@ def _least_p(num_pairs: int, test: str, num_tests: int) -> float | None:
     """Return the least corrected p-value: tests of signs see all differences on one side, two of the 2^n ways."""
     if test not in ("permutation", "wilcoxon"):
         return None
-    return min(1.0, 2.0 / 2**num_pairs * num_tests)
+    return min(1.0, math.ldexp(2.0, -num_pairs) * num_tests)
 
 
 def _verdict(contrast: Contrast, rejected: bool) -> str:
