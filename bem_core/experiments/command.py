@@ -97,10 +97,9 @@ def main(ctx: click.Context, /, **options: Any) -> None:
 def _jobs(options: dict[str, Any]) -> list[Job]:
     from bem_core.components import find_entry
     from bem_core.experiments import jobs
-    from bem_core.experiments.summary import check_baseline
 
     found = jobs.find_experiments(options["experiments_dir"], options["experiments"])
-    check_baseline(options["baseline"], list(found))
+    jobs.check_baseline(options["baseline"], list(found))
     made = jobs.make_jobs(found, options["seeds"], options["overrides"], options["output_dir"])
     if options["trainer"] is None:
         for kind in dict.fromkeys(job.settings.experiment_type for job in made):

@@ -167,6 +167,17 @@ def _jobs_of(name: str, path: Path, seeds: Sequence[int] | None, overrides: tupl
     return [Job(name, path, seed, overrides, folder / f"seed-{seed}", loaded[seed]) for seed in unique]
 
 
+def check_baseline(baseline: str | None, names: Sequence[str]) -> None:
+    """See that the baseline is one of the experiments.
+
+    Raises:
+        ExperimentsError: It is not.
+    """
+    if baseline is not None and baseline not in names:
+        hint = nearest(baseline, names) or f"; there are {', '.join(names)}"
+        raise ExperimentsError(f"--baseline: {baseline!r} is none of the experiments{hint}")
+
+
 def check_folders(jobs: Iterable[Job], resume: bool) -> None:
     """See that the folders of jobs hold nothing, or what the same jobs left there.
 

@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 
 from bem_core.config import ExperimentConfig
-from bem_core.errors import nearest
 from bem_core.evaluation import measured, metrics
 from bem_core.evaluation.errors import StatisticsError
 from bem_core.evaluation.gates import GateReport, check_experiment
 from bem_core.evaluation.result import plain
 from bem_core.evaluation.statistics import bootstrap_interval, compare, difference_interval, holm
-from bem_core.experiments.jobs import FINISHED, ExperimentsError
+from bem_core.experiments.jobs import FINISHED, check_baseline
 from bem_core.experiments.results import Outcome
 
 ALPHA = 0.05
@@ -161,17 +160,6 @@ def summarize(
     done = {one.experiment for one in outcomes if one.status == FINISHED}
     shown = {name: report for name, report in gates.items() if report.results and name in done}
     return Summary(names, baseline, confidence, test, tuple(outcomes), tuple(levels), tuple(contrasts), shown)
-
-
-def check_baseline(baseline: str | None, names: Sequence[str]) -> None:
-    """See that the baseline is one of the experiments.
-
-    Raises:
-        ExperimentsError: It is not.
-    """
-    if baseline is not None and baseline not in names:
-        hint = nearest(baseline, names) or f"; there are {', '.join(names)}"
-        raise ExperimentsError(f"--baseline: {baseline!r} is none of the experiments{hint}")
 
 
 def lower_is_better(metric: str) -> bool:

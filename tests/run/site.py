@@ -45,7 +45,7 @@ class Tiny(BaseTrainer):
         right = [(self.model(x).argmax(1) == y).float().mean() for x, y in dataloader]
         losses = [functional.cross_entropy(self.model(x), y) for x, y in dataloader]
         value = float(sum(losses)) / len(losses)
-        return {"loss": self.config.components.get("tiny", {}).get("loss", value), "accuracy": float(sum(right)) / len(right)}
+        return {"loss": value, "accuracy": float(sum(right)) / len(right)}
 
     def _on_step_end(self, losses):
         asked = self.config.components.get("tiny", {})
@@ -54,7 +54,8 @@ class Tiny(BaseTrainer):
         if self.progress.step == asked.get("stop_at") and not mark.exists():
             mark.touch()
             os.kill(os.getpid(), getattr(signal, asked["signal"]))
-        if self.progress.step == asked.get("fail_at") and asked.get("fail_seed", self.config.training.seed) == self.config.training.seed:
+        seed = self.config.training.seed
+        if self.progress.step == asked.get("fail_at") and asked.get("fail_seed", seed) == seed:
             raise RuntimeError("planted failure")
 
 
