@@ -109,7 +109,12 @@ def _number(value: float | None, digits: int = 4, signed: bool = False) -> str:
 
 
 def _interval(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f"{low:.4g} to {high:.4g}"
+    if low is None or high is None:
+        return ""
+    # What resampling leaves of a zero is a rounding error.
+    least = 1e-12 * max(abs(low), abs(high))
+    low, high = (0.0 if abs(bound) < least else bound for bound in (low, high))
+    return f"{low:.4g} to {high:.4g}"
 
 
 def headline(summary: Summary) -> str:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bem_core.evaluation.result import numbers
 from bem_core.experiments.jobs import FINISHED, RESULTS, ExperimentsError
 from bem_core.experiments.queue import Task
 
@@ -61,6 +60,9 @@ def _read(task: Task) -> Outcome:
     place = (job.experiment, job.seed, task.status, task.message, str(job.folder))
     if task.status != FINISHED:
         return Outcome(*place)
+    # Here, because torch comes with it, and the queue reads no results before its end.
+    from bem_core.evaluation.result import numbers
+
     path = job.folder / RESULTS
     try:
         found = numbers(json.loads(path.read_text(encoding="utf-8")))

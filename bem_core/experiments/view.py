@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from bem_core.experiments.jobs import FAILED, FINISHED, INTERRUPTED, RUNNING
+from bem_core.experiments.jobs import FAILED, FINISHED, INTERRUPTED, RUNNING, WAITING
 from bem_core.experiments.queue import Task
 from bem_core.experiments.results import read_records
 
@@ -68,12 +69,23 @@ class View:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for name in ("experiment", "seed", "status", "time", "progress"):
             table.add_column(name, justify="right" if name in ("seed", "time") else "left", no_wrap=name != "progress")
-        for task in self._tasks:
+        shown = self._fitting()
+        if len(shown) < len(self._tasks):
+            counts = Counter(task.status for task in self._tasks)
+            table.caption = ", ".join(f"{number} {status}" for status, number in counts.items())
+        for task in shown:
             status = f"[{_STYLES.get(task.status, 'dim')}]{task.status}"
             seconds = f"{task.seconds:.0f} s" if task.began else ""
             told = task.message if task.status in (FAILED, INTERRUPTED) and task.message else _progress(task)
             table.add_row(task.job.experiment, str(task.job.seed), status, seconds, told)
         return table
+
+    def _fitting(self) -> list[Task]:
+        """Return the tasks that fit on the screen: those under way and those that need a look go first."""
+        order = (RUNNING, FAILED, INTERRUPTED, FINISHED, WAITING)
+        room = max(self._console.height - 4, 1)
+        first = sorted(self._tasks, key=lambda task: order.index(task.status))[:room]
+        return [task for task in self._tasks if any(task is one for one in first)]
 
 
 def _progress(task: Task) -> str:
