@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,13 @@ class RunCommand:
         """Run the command; return its exit code."""
         with self._console.open("ab") as console:
             environment = {**os.environ, **self._environment}
-            self._process = subprocess.Popen(self._command, env=environment, stdout=console, stderr=subprocess.STDOUT)
+            self._process = subprocess.Popen(
+                self._command,
+                env=environment,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                preexec_fn=_ignore_notice,
+            )
         try:
             return self._process.wait()
         except KeyboardInterrupt:
@@ -47,8 +55,15 @@ class RunCommand:
         submitit = import_extra("submitit", "slurm", "--launcher slurm")
         if self._process is not None:
             self._process.terminate()
-            self._process.wait()
+            # Not `wait`: this is a handler of a signal that came in the middle of the other `wait`, which has a lock.
+            with suppress(ChildProcessError):
+                os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
         return submitit.helpers.DelayedSubmission(RunCommand(self._command, self._console, self._environment))
+
+
+def _ignore_notice() -> None:
+    """Let the run not hear what announces the time limit: SLURM sends it to all processes, and it would end it."""
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
 
 
 class _Submitted(Run):

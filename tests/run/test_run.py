@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -112,6 +113,17 @@ def test_a_stopped_run_goes_on_as_if_it_was_never_stopped(finished: Path, site: 
     last = stopped.stderr.splitlines()[-1]
     assert last == "interrupted: SIGTERM: step 3 is saved in outputs/whole; --resume auto goes on"
     assert not (tmp_path / "outputs" / "whole" / "results.json").exists()
+    done = call(command(path, "--resume", "auto"), site, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert content(tmp_path / "outputs" / "whole") == content(finished / "outputs" / "whole")
+
+
+def test_a_run_that_was_killed_after_its_last_checkpoint_ends_the_same(
+    finished: Path, site: Path, tmp_path: Path
+) -> None:
+    path = experiment(tmp_path / "whole.yml")
+    shutil.copytree(finished / "outputs", tmp_path / "outputs")
+    (tmp_path / "outputs" / "whole" / "results.json").unlink()
     done = call(command(path, "--resume", "auto"), site, tmp_path)
     assert done.returncode == 0, done.stderr
     assert content(tmp_path / "outputs" / "whole") == content(finished / "outputs" / "whole")
