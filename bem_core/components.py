@@ -8,7 +8,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 from bem_core.config.base_config import ExperimentConfig
-from bem_core.errors import BemError, nearest
+from bem_core.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from bem_core.training.base_trainer import BaseTrainer
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 GROUP = "bem_core.components"
 
 
-class ComponentError(BemError):
+class ComponentError(ConfigError):
     """No trainer can be found for an experiment, or what was found is none."""
 
 

@@ -6,6 +6,7 @@ Torch is imported only after the arguments and the experiment turned out to be v
 from __future__ import annotations
 
 import os
+import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bem_core.command_line import ERROR, Command
-from bem_core.errors import BemError, ConfigError, TrainingError, nearest
+from bem_core.errors import BemError, ConfigError, TrainingError, TrainingInterrupted, nearest
 
 if TYPE_CHECKING:
     from bem_core.config import ExperimentConfig
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from bem_core.training.base_trainer import BaseTrainer
 
 GATES_FAILED = 1
+_FIRST_SAYS_S = 5.0
 _SUFFIXES = (".yml", ".yaml")
 
 
@@ -55,8 +57,14 @@ def main(
         config = _load(experiment, overrides)
         report = _run(config, output_dir, resume, evaluate_only, trainer, rank)
     except ConfigError:
-        if rank:  # All processes have found it; the first one says it.
+        if rank:
+            # All processes have found it, and the first one says it. Were this one gone before, torchrun would end it.
+            time.sleep(_FIRST_SAYS_S)
             ctx.exit(ERROR)
+        raise
+    except TrainingInterrupted as error:
+        if rank:
+            ctx.exit(error.exit_code)
         raise
     if rank:  # torchrun ends the others when one fails, so only the first one does, when all is said.
         return

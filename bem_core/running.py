@@ -15,7 +15,6 @@ from bem_core.evaluation.costs import count_flops, count_parameters
 from bem_core.evaluation.gates import FAIL, NOT_MEASURED, GateReport, check_experiment
 from bem_core.evaluation.modes import evaluation_mode
 from bem_core.evaluation.result import plain
-from bem_core.training import setup
 from bem_core.training.run_folder import write_json
 from bem_core.utils.device import move, peak_memory_bytes
 from bem_core.utils.seeding import rng_fence
@@ -109,9 +108,9 @@ def evaluate_only(trainer: BaseTrainer, resume: str | None) -> Report:
 
 
 def _checkpoint(trainer: BaseTrainer, as_training: bool) -> Path:
-    with setup.checkpoint_folder(trainer.config, trainer.output_dir) as folder:
-        best = folder.best() if as_training and trainer.config.output.load_best_model_at_end else None
-        entry = best or folder.latest()
+    folder = trainer.checkpoints
+    best = folder.best() if as_training and trainer.config.output.load_best_model_at_end else None
+    entry = best or folder.latest()
     if entry is None:
         raise CheckpointError(f"{folder.root}: there is no checkpoint to evaluate")
     return entry.path

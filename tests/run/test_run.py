@@ -195,12 +195,12 @@ def test_what_a_component_raises_is_one_line_and_its_traceback_is_in_the_log(sit
     assert 'raise RuntimeError("planted failure")' in (tmp_path / "outputs" / "a" / "train.log").read_text()
 
 
-def test_a_trial_run_writes_no_results(site: Path, tmp_path: Path) -> None:
+def test_a_trial_run_writes_nothing(site: Path, tmp_path: Path) -> None:
     path = experiment(tmp_path / "a.yml", quality_gates={"min_accuracy": 2})
     done = call(command(path, "training.fast_dev_run=1"), site, tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("a, seed 42: 1 steps in ")
-    assert not {"results.json", "train.log", "metrics.jsonl"} & {one.name for one in (tmp_path / "outputs/a").iterdir()}
+    assert not (tmp_path / "outputs").exists()
 
 
 def test_several_processes_speak_with_one_voice(site: Path, tmp_path: Path) -> None:
@@ -211,6 +211,11 @@ def test_several_processes_speak_with_one_voice(site: Path, tmp_path: Path) -> N
     assert done.stdout.count("written to outputs/a/results.json") == 1
     assert json.loads((tmp_path / "outputs/a/run.json").read_text())["processes"] == 2
     assert (tmp_path / "outputs/a/train.rank1.log").exists()
+    wrong = call([*start, *command(path, "experiment_type=tinny")[1:]], site, tmp_path)
+    assert [line for line in wrong.stderr.splitlines() if line.startswith("error: ")] == [
+        line for line in wrong.stderr.splitlines() if "no component is called 'tinny'" in line
+    ]
+    assert wrong.stderr.count("no component is called 'tinny'") == 1
 
 
 @pytest.mark.parametrize(
