@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bem_core.config import ExperimentConfig, load_experiment_config
+from bem_core.config.merge import dotted, overlay
 from bem_core.errors import BemError, ConfigError, nearest
 from bem_core.training.run_folder import write_json
 
@@ -92,11 +92,15 @@ class Job:
         """What a person calls it."""
         return f"{self.experiment} seed {self.seed}"
 
-    @property
-    def fingerprint(self) -> str:
-        """A digest of all settings: results of other settings must not be taken for those of this job."""
-        text = json.dumps(self.settings.to_dict(), sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+    def chosen(self) -> dict[str, Any]:
+        """Return what the experiment sets otherwise than the defaults, by dotted key.
+
+        Results of other settings must not be taken for those of this job. Defaults are left out, so that one more
+        option in a later version is no other setting.
+        """
+        found = _flat(overlay(ExperimentConfig().to_dict(), self.settings.to_dict()))
+        plain: dict[str, Any] = json.loads(json.dumps(found, default=str))
+        return plain
 
     def command(self, processes: int = 1, trainer: str | None = None) -> list[str]:
         """Return the command line of the run, which goes on from its newest checkpoint.
@@ -123,7 +127,7 @@ class Job:
 
     def write_record(self, status: str, **more: Any) -> None:
         """Write down how it stands with the job."""
-        write_json(self.folder / RECORD, {"fingerprint": self.fingerprint, "status": status, **more})
+        write_json(self.folder / RECORD, {"status": status, **more, "settings": self.chosen()})
 
     def status(self) -> str:
         """Return how it stands with the job, by what is in its folder."""
@@ -131,6 +135,17 @@ class Job:
             return FINISHED
         status: str = self.read_record().get("status", WAITING)
         return INTERRUPTED if status in (RUNNING, FINISHED) else status
+
+
+def _flat(data: Any, path: tuple[Any, ...] = ()) -> dict[str, Any]:
+    if not isinstance(data, dict) or not data:
+        return {dotted(path): data} if path else {}
+    return {key: value for name, below in data.items() for key, value in _flat(below, (*path, name)).items()}
+
+
+def _differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    absent = object()
+    return sorted(key for key in one.keys() | other.keys() if one.get(key, absent) != other.get(key, absent))
 
 
 def make_jobs(
@@ -193,8 +208,8 @@ def check_folders(jobs: Iterable[Job], resume: bool) -> None:
         record = job.read_record()
         if not record:
             problems.append(f"{job.folder}: holds something that was not made by a series of experiments")
-        elif record["fingerprint"] != job.fingerprint:
-            problems.append(f"{job.folder}: holds a run of {job.name} with other settings")
+        elif other := _differing(record.get("settings", {}), job.chosen()):
+            problems.append(f"{job.folder}: holds a run of {job.name} with another {', '.join(other)}")
     if problems:
         raise ExperimentsError("\n".join([*problems, "choose another --output-dir"]))
     if held and not resume:

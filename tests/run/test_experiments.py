@@ -57,7 +57,9 @@ def test_a_series_with_a_failure(cwd: Path, site: Path) -> None:
     # Other settings are another run, whose results must not be mixed with these.
     other = call(argv(*args, "--resume", "--retry-failed", "training.save_steps=2"), site, cwd)
     assert other.returncode == 2
-    assert other.stderr.startswith("error: runs/v1_base/seed-1: holds a run of v1_base seed 1 with other settings")
+    assert other.stderr.startswith(
+        "error: runs/v1_base/seed-1: holds a run of v1_base seed 1 with another training.save_steps"
+    )
 
 
 def test_ctrl_c_and_going_on(cwd: Path, site: Path) -> None:

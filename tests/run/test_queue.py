@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from bem_core.config import ExperimentConfig
+from bem_core.config.training_config import TrainingConfig
 from bem_core.experiments.jobs import ExperimentsError, Job, check_folders, find_experiments, make_jobs
 from bem_core.experiments.launchers import LocalLauncher
 from bem_core.experiments.queue import Queue, Task, make_tasks
@@ -246,8 +247,8 @@ def test_results_of_other_settings_are_not_taken(tmp_path: Path) -> None:
     check_folders([one], resume=True)
     with pytest.raises(ExperimentsError, match="--resume goes on with them"):
         check_folders([one], resume=False)
-    with pytest.raises(ExperimentsError, match="holds a run of a seed 1 with other settings"):
-        check_folders([job(tmp_path, version="2")], resume=True)
+    with pytest.raises(ExperimentsError, match=r"holds a run of a seed 1 with another training\.max_steps, version\n"):
+        check_folders([job(tmp_path, version="2", training=TrainingConfig(max_steps=3))], resume=True)
     (one.folder / "job.json").unlink()
     with pytest.raises(ExperimentsError, match="was not made by a series of experiments"):
         check_folders([one], resume=True)
