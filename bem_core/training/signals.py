@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+_SAME_S = 1.0
 
 
 class StopSignals:
-    """Remembers the first of SIGTERM, SIGINT and SIGUSR1; a second one does what it does without us.
+    """Remembers the first of SIGTERM, SIGINT and SIGUSR1; a later one does what it does without us.
+
+    What comes within a second of the first is the same request: a terminal and SLURM signal all processes, and
+    `torchrun` passes on to its own what it got.
 
     Outside of the main thread, where no handlers can be set, it hears nothing.
 
@@ -21,6 +26,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
+        self._received_at = 0.0
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopSignals:
@@ -37,8 +43,12 @@ class StopSignals:
         self._restore()
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        self.received = signal.Signals(number)
-        self._restore()
+        now = time.monotonic()
+        if self.received is None:
+            self.received, self._received_at = signal.Signals(number), now
+        elif now - self._received_at > _SAME_S:
+            self._restore()
+            signal.raise_signal(number)
 
     def _restore(self) -> None:
         for one, handler in self._before.items():
