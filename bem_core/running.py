@@ -144,9 +144,9 @@ def _finished(
         found |= _flops(trainer)
         gates = check_experiment(trainer.config, metrics | found)
     report = Report(head, training, metrics, found, gates, path)
-    if trainer.ranks.is_main:
-        write_json(path, report.to_dict())
-    trainer.ranks.barrier()
+    with trainer.ranks.together():
+        if trainer.ranks.is_main:
+            write_json(path, report.to_dict())
     return report
 
 
