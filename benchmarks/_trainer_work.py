@@ -129,7 +129,7 @@ def bare(work: Work, folder: Path) -> Clock:
     with (folder / "metrics.jsonl").open("w", encoding="utf-8") as file:
         for step in range(1, work.total + 1):
             batch = work.batches[(step - 1) % len(work.batches)]
-            loss = _loss(model(batch["features"]), batch)
+            loss = loss_of(model(batch["features"]), batch)
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -144,7 +144,8 @@ def bare(work: Work, folder: Path) -> Clock:
     return clock
 
 
-def _loss(logits: Tensor, batch: Batch) -> Tensor:
+def loss_of(logits: Tensor, batch: Batch) -> Tensor:
+    """Return the mean cross-entropy of the labels of a batch."""
     return functional.cross_entropy(logits.flatten(0, -2), batch["labels"].flatten())
 
 
@@ -162,7 +163,7 @@ def ours(work: Work, folder: Path) -> Clock:
             return self.wrapped_model(batch["features"])
 
         def _compute_loss(self, batch: Any, outputs: Any) -> dict[str, Any]:
-            return {"loss": _loss(outputs, batch)}
+            return {"loss": loss_of(outputs, batch)}
 
         def _evaluate(self, dataloader: Any) -> dict[str, float]:
             return {}

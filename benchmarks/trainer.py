@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -29,7 +30,7 @@ PEERS = ("fabric", "accelerate", "transformers", "lightning")
 def main() -> int:
     """Print a table for each work."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", choices=(*GOALS, "memory"), action="append", help="only this (may be repeated)")
+    parser.add_argument("--work", choices=(*GOALS, *OTHERS), action="append", help="only this (may be repeated)")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--steps", type=int, help="steps that are measured in a run")
     parser.add_argument("--peers", action="store_true", help="other trainers too; installed at the first use")
@@ -45,8 +46,8 @@ def main() -> int:
 
         loops |= dict.fromkeys(PEERS, environment())
     figures = {}
-    for work in args.work or [*GOALS, "memory"]:
-        figures[work] = memory() if work == "memory" else measure(work, loops, args.rounds, args.steps)
+    for work in args.work or [*GOALS, *OTHERS]:
+        figures[work] = OTHERS[work]() if work in OTHERS else measure(work, loops, args.rounds, args.steps)
     if args.json:
         args.json.write_text(json.dumps(figures, indent=2), encoding="utf-8")
     return 0
@@ -119,6 +120,31 @@ def memory() -> dict[str, Any]:
     Console().print(table)
     return {f"{loop}, {steps}": peak for (loop, steps), peak in peaks.items()}
 
+
+def resume(rounds: int = 5) -> dict[str, Any]:
+    """Compare the time from `train` to the first batch of a resumed run with that of loading its checkpoint."""
+    script = str(Path(__file__).with_name("_trainer_resume.py"))
+    with tempfile.TemporaryDirectory() as scratch:
+        saved = Path(scratch) / "saved"
+        subprocess.run([sys.executable, script, "save", str(saved)], check=True)
+        found = []
+        for number in range(rounds):
+            copy = shutil.copytree(saved, Path(scratch) / str(number))
+            command = [sys.executable, script, "resume", str(copy)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            found.append(json.loads(done.stdout.strip().splitlines()[-1]))
+            shutil.rmtree(copy)
+    ratio = median(one["resume_s"] / one["load_s"] for one in found)
+    table = Table("what", "s, min", "median", "resume : load", "goal", title="resume, 124 million parameters, 1.5 GB")
+    for name, key in (("load_tree", "load_s"), ("train, to the first batch", "resume_s")):
+        values = [one[key] for one in found]
+        last = (f"{ratio:.2f}", "< 2") if key == "resume_s" else ("", "")
+        table.add_row(name, f"{min(values):.2f}", f"{median(values):.2f}", *last)
+    Console().print(table)
+    return {"runs": found}
+
+
+OTHERS = {"memory": memory, "resume": resume}
 
 if __name__ == "__main__":
     sys.exit(main())

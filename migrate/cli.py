@@ -6,31 +6,12 @@ Nothing heavy is imported here: ``--help``, ``--version`` and completion answer 
 from __future__ import annotations
 
 import importlib
-import os
-import sys
-import traceback
 from typing import Any
 
 import click
 
 from bem_core import __version__
-from bem_core.errors import BemError
-
-ERROR = 2
-INTERRUPTED = 130
-BROKEN_PIPE = 141  # what a shell reports for a program that died of SIGPIPE
-_DEBUG = "migrate.debug"
-
-
-def _set_debug(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
-    if value:
-        ctx.meta[_DEBUG] = True
-
-
-def _debug_option() -> click.Option:
-    return click.Option(
-        ["--debug"], is_flag=True, expose_value=False, callback=_set_debug, help="Show the traceback of an error."
-    )
+from bem_core.command_line import debug_option, messages
 
 
 class LazyCommand(click.Command):
@@ -51,7 +32,7 @@ class LazyCommand(click.Command):
         module, _, attribute = self.target.partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         if not any("--debug" in param.opts for param in command.params):
-            command.params.append(_debug_option())
+            command.params.append(debug_option())
         return command
 
     def make_context(
@@ -66,41 +47,8 @@ class Program(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the subcommand; see the table of exit codes in the README."""
-        try:
-            try:
-                return super().invoke(ctx)
-            finally:
-                # Here and not at the interpreter's exit, where a closed pipe can no longer be caught.
-                sys.stdout.flush()
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
-            raise
-        except BrokenPipeError:
-            _discard_output()
-            ctx.exit(BROKEN_PIPE)
-        except KeyboardInterrupt as error:
-            _fail(ctx, ": ".join(["interrupted", *map(str, error.args)]), INTERRUPTED)
-        except BemError as error:
-            _fail(ctx, f"error: {error}", ERROR)
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            _fail(ctx, f"error: {where}{error.strerror or error}", ERROR)
-        except Exception as error:  # noqa: BLE001 - the last boundary: no traceback reaches a user unasked
-            text = " ".join(f"internal error: {type(error).__name__}: {error}".split())
-            _fail(ctx, text if ctx.meta.get(_DEBUG) else f"{text}; run with --debug", ERROR)
-
-
-def _discard_output() -> None:
-    """Point stdout at nothing, so that what is still buffered cannot fail again when Python exits."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
-    os.close(null)
-
-
-def _fail(ctx: click.Context, message: str, code: int) -> None:
-    if ctx.meta.get(_DEBUG):
-        traceback.print_exc()
-    click.echo(message, err=True)
-    ctx.exit(code)
+        with messages(ctx):
+            return super().invoke(ctx)
 
 
 @click.group(
@@ -113,7 +61,7 @@ def _fail(ctx: click.Context, message: str, code: int) -> None:
         ),
         LazyCommand("undo", "migrate.undo:undo", "Put back the files that a run has changed."),
     ],
-    params=[_debug_option()],
+    params=[debug_option()],
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, prog_name="bem-migrate", message="%(prog)s %(version)s")

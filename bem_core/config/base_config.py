@@ -96,6 +96,8 @@ class EvaluationConfig:
         track_latency: Whether the time of each batch is measured; naming a latency among the metrics does the same.
         track_memory: Whether peak memory is read; naming it among the metrics does the same.
         warmup_batches: First batches that are left out of the latency.
+        sharded: Whether each of several processes evaluates a part of the test set, and the parts are put together;
+            otherwise each evaluates all of it.
     """
 
     metrics: list[str] = field(default_factory=list)
@@ -110,6 +112,7 @@ class EvaluationConfig:
     track_latency: bool = False
     track_memory: bool = False
     warmup_batches: Count = 3
+    sharded: bool = False
     params: Free = field(default_factory=dict)
 
 
@@ -121,6 +124,10 @@ class HardwareConfig:
         device: ``auto`` takes the best there is.
         parallel: How the model is spread when `torchrun` starts several processes: ``ddp`` copies it,
             ``fsdp`` shards it.
+        find_unused_parameters: Whether processes look at each step for parameters that the loss does not depend on,
+            such as those of experts without samples; with ``ddp``.
+        cpu_offload: Whether sharded parameters and the optimizer's state are kept on the host.
+        process_timeout_s: Seconds that a process waits for the others before the run ends with an error.
         tf32: Whether float32 matrix products may round their inputs to 10 bits of mantissa on CUDA.
         mixed_precision: ``fp16`` or ``bf16``; true takes the one that the device is good at.
         local_rank: Rank on this machine in a distributed run, -1 outside of one.
@@ -136,7 +143,9 @@ class HardwareConfig:
     tf32: bool = False
     gradient_checkpointing: bool = False
     compile_model: bool = False
+    find_unused_parameters: bool = False
     cpu_offload: bool = False
+    process_timeout_s: PositiveFloat = 1800.0
     distributed: bool = False
     local_rank: Annotated[int, Range(low=-1)] = -1
     min_gpu_memory_gb: PositiveFloat | None = None

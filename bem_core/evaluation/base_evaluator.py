@@ -43,8 +43,9 @@ class BaseEvaluator(ABC):
     """Evaluates a model on a test set.
 
     The model is in evaluation mode meanwhile, without gradients, and afterwards as it was. Means are over samples,
-    never over batches. In a distributed run each rank has its part of the test set, which may be empty, and all get the
-    result for the whole; where the outputs are those of a single process, so are the metrics, to the last bit.
+    never over batches. With ``sharded``, each rank of a distributed run has its part of the test set, which may be
+    empty, and all get the result for the whole; where the outputs are those of a single process, so are the metrics, to
+    the last bit. Without it, each rank evaluates what it is given and asks no other.
 
     Args:
         model: The model; it is moved to ``device`` if that is given.
@@ -112,7 +113,7 @@ class BaseEvaluator(ABC):
         scores = [Scores(self._plan.registered) for _ in range(1 + len(self._plan.slices))]
         with evaluation_mode(self.model), torch.inference_mode():
             mine = self._run(dataloader, scores)
-        ranks, own = gather(mine), rank_and_size()[0]
+        ranks, own = (gather(mine), rank_and_size()[0]) if self.config.sharded else ([mine], 0)
         for rank in [*ranks[:own], *ranks[own + 1 :]]:
             for one, state in zip(scores, rank.scores, strict=True):
                 one.merge(state)
@@ -126,7 +127,7 @@ class BaseEvaluator(ABC):
         watch = Stopwatch(self.device, max(asked.warmup_batches, int(asked.costs)))
         if asked.memory:
             reset_peak_memory(self.device)
-        for batch, size in self._batches(dataloader):
+        for batch, size in self._in_step(self._batches(dataloader)):
             if asked.costs and not num_batches:
                 flops, outputs = count_flops(lambda batch=batch: self._run_inference(batch))  # type: ignore[misc]
                 costs = {"num_parameters": float(count_parameters(self.model)), "flops": float(flops)}
@@ -142,9 +143,28 @@ class BaseEvaluator(ABC):
         states = [one.state() for one in scores]
         return _Share(states, num_batches, time.perf_counter() - start, watch.timings(), peak, costs)
 
+    def _in_step(self, batches: Iterator[tuple[Any, int]]) -> Iterator[tuple[Any, int]]:
+        """Yield the batches, and run the model for nothing while other ranks have more of them.
+
+        A model whose parameters are sharded over the ranks cannot run on some of them only.
+        """
+        if not (self.config.sharded and hasattr(self.model, "set_requires_gradient_sync")):
+            yield from batches
+            return
+        last = None
+        while any(left := gather((item := next(batches, None)) is not None)):
+            if last is None and not all(left):
+                lacking = f"rank {left.index(False)} has no sample"
+                raise EvaluationError(f"evaluation.sharded: {lacking}, and cannot run a sharded model without one")
+            if item is not None:
+                last = item
+                yield item
+            elif last is not None:
+                self._run_inference(last[0])
+
     def _batches(self, dataloader: Iterable[Any]) -> Iterator[tuple[Any, int]]:
         left = self._plan.num_samples
-        if left is not None:
+        if left is not None and self.config.sharded:
             left = share(left, *rank_and_size())
             if not left:
                 return

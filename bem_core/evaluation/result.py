@@ -90,7 +90,7 @@ class EvaluationResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data that JSON can hold; numbers that are not finite are texts, since JSON has none."""
-        data: dict[str, Any] = _plain(dataclasses.asdict(self))
+        data: dict[str, Any] = plain(dataclasses.asdict(self))
         return data
 
     @classmethod
@@ -101,12 +101,12 @@ class EvaluationResult:
             EvaluationError: ``data`` has another form.
         """
         try:
-            plain = _numbers(data)
-            slices = {name: SliceResult(**part) for name, part in plain.pop("slices", {}).items()}
-            latency = plain.pop("latency", None)
-            missed = tuple(plain.pop("not_measured", ()))
+            values = numbers(data)
+            slices = {name: SliceResult(**part) for name, part in values.pop("slices", {}).items()}
+            latency = values.pop("latency", None)
+            missed = tuple(values.pop("not_measured", ()))
             timed = LatencyStats(**latency) if latency else None
-            return cls(**plain, slices=slices, latency=timed, not_measured=missed)
+            return cls(**values, slices=slices, latency=timed, not_measured=missed)
         except (AttributeError, TypeError) as error:
             raise EvaluationError(f"this is not the data of an evaluation result: {error}") from error
 
@@ -114,15 +114,17 @@ class EvaluationResult:
 PERCENTILES = ("p50", "p90", "p95", "p99")
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, tuple):
-        return list(value)
+def plain(value: Any) -> Any:
+    """Return plain data with a text for each number that is not finite, since JSON has none."""
+    if isinstance(value, Mapping):
+        return {key: plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _numbers(value: Any) -> Any:
+def numbers(value: Any) -> Any:
+    """Return what `plain` was called on."""
     if isinstance(value, Mapping):
-        return {key: _numbers(one) for key, one in value.items()}
+        return {key: numbers(one) for key, one in value.items()}
     return _SPECIAL.get(value, value) if isinstance(value, str) else value

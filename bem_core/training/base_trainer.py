@@ -15,21 +15,20 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from bem_core.config import ExperimentConfig
-from bem_core.errors import CheckpointError, TrainingError
+from bem_core.errors import TrainingError
 from bem_core.evaluation.modes import evaluation_mode
-from bem_core.training import checks, setup
+from bem_core.training import checks, parallel, saving, setup
 from bem_core.training.batches import make_source
 from bem_core.training.callbacks import Callback, running
-from bem_core.training.checkpoint import load_tree
 from bem_core.training.distributed import join
-from bem_core.training.evaluating import FirstBatches, judge_of, prefixed
+from bem_core.training.evaluating import FirstBatches, agreed, judge_of, part_of, prefixed
 from bem_core.training.finishing import finish, raise_interruption, summary
 from bem_core.training.guards import FiniteGuard
 from bem_core.training.hooks import Hooks
 from bem_core.training.loop import Loop
 from bem_core.training.meter import Meter
 from bem_core.training.optim import freeze, make_dual_optimizer, trained_parameters
-from bem_core.training.persistence import load_state_tree, state_tree
+from bem_core.training.peers import named_failures
 from bem_core.training.precision import Precision
 from bem_core.training.rollback import Rollback
 from bem_core.training.schedules import warmup_steps
@@ -86,8 +85,9 @@ class BaseTrainer(Hooks):
         self.output_dir = setup.output_dir(self.config, output_dir)
         hardware = self.config.hardware
         self.device = pick_device(hardware.device, setup.local_index(hardware))
-        self.ranks = join(self.device)
+        self.ranks = join(self.device, hardware.process_timeout_s)
         setup.check_hardware(hardware, self.device, self.ranks)
+        checks.check_spread(self.config, self.ranks)
         self.progress = Progress()
         self.precision = Precision(hardware, self.device)
         self.meter = Meter(self.device)
@@ -106,7 +106,7 @@ class BaseTrainer(Hooks):
         self.move = setup.mover(self.device)
         self._more_callbacks = callbacks
         self._resume: Path | str | None = None
-        self._ready = self._owns_folder = False
+        self._ready = self.owns_folder = False
         self._began: float | None = None
         self.saved_at = -1
         self.checkpoints = setup.checkpoint_folder(self.config, self.output_dir, self.judge.greater_is_better)
@@ -124,13 +124,18 @@ class BaseTrainer(Hooks):
         Raises:
             BemError: Configuration, data and model do not fit together.
         """
-        training = self.config.training
+        with named_failures(self.ranks):
+            self._set_up(train_dataloader, eval_dataloader)
+
+    def _set_up(self, train_dataloader: Any, eval_dataloader: Any) -> None:
+        training, hardware = self.config.training, self.config.hardware
         seed_everything(training.seed, training.deterministic)
-        self.model = setup.place(self._setup_model(), self.config, self.device)
+        self.model = setup.place(self._setup_model(), self.config, self.device, self.ranks)
         freeze(self.model, training)
-        if self.config.hardware.gradient_checkpointing:
+        if hardware.gradient_checkpointing:
             setup.checkpoint_activations(checks.modules_of(self._checkpointed_modules()))
-        self.wrapped_model = setup.spread(self.model, self.config, self.device, self.ranks)
+        modules, dtype = checks.modules_of(self._sharded_modules(), "_sharded_modules"), self.precision.dtype
+        self.wrapped_model = parallel.spread(self.model, hardware, self.device, self.ranks, modules, dtype)
         if train_dataloader is None:
             train_dataloader, made = checks.loaders_of(self._setup_dataloaders())
             eval_dataloader = made if eval_dataloader is None else eval_dataloader
@@ -139,6 +144,7 @@ class BaseTrainer(Hooks):
         self.source = make_source(self.config, train_dataloader, self._collect_rollout, self.ranks)
         checks.check_options(self.config, self.source, eval_dataloader is not None)
         total = setup.total_steps(self.config, self.source.num_batches)
+        eval_dataloader = part_of(eval_dataloader, self.ranks, self.config.evaluation.sharded)
         self.eval_dataloader = FirstBatches.of(eval_dataloader, 1 if training.fast_dev_run else 0)
         self.optimizer = checks.optimizer_of(self._setup_optimizer(), self.model)
         length = setup.schedule_length(training, total, self.source.num_batches)
@@ -147,7 +153,9 @@ class BaseTrainer(Hooks):
         self.rollback = Rollback(training.rollback, self.model) if training.rollback else None
         trained = checks.optimized(trained_parameters(self.model, training.dual), self.optimizer)
         self.stepper = Stepper(self._parts(), training, trained, warmup_steps(training, length or 0))
-        self.callbacks = [*setup.callbacks(self.config, self.output_dir, self.ranks, total), *self._more_callbacks]
+        self.callbacks = setup.callbacks(self.config, self.output_dir, self.ranks, total, self._more_callbacks)
+        # Only now, so that what was made before is the same on all ranks; dropout must not be.
+        setup.reseed(training.seed, self.ranks)
         self._ready = True
 
     def _parts(self) -> Parts:
@@ -160,8 +168,8 @@ class BaseTrainer(Hooks):
             dual=self.dual,
             precision=self.precision,
             guard=FiniteGuard(self.device, self.config.training.max_non_finite_steps),
-            sync=setup.sync(self.wrapped_model, self.ranks),
-            norm_always=self.ranks.spread,
+            sync=parallel.sync(self.wrapped_model, self.ranks),
+            sum=self.ranks.sum if self.ranks.spread else None,
         )
 
     def train(self) -> dict[str, Any]:
@@ -178,30 +186,21 @@ class BaseTrainer(Hooks):
         """
         if not self._ready:
             self.setup_training()
-        self._restore()
-        setup.begin_folder(self, self._owns_folder)
-        self._owns_folder = True
+        with named_failures(self.ranks):
+            source, self._resume = self._resume, None
+            if source is not None:
+                saving.restore(self, source)
+            with self.ranks.together():
+                setup.begin_folder(self, self.owns_folder)
+        self.owns_folder = True
         self.stop_reason = None
         self.model.train()
-        with self.signals, self.checkpoints, closing(self.source), self._clock(), running(self.callbacks, self):
+        named, closed = named_failures(self.ranks), closing(self.source)
+        with named, self.signals, self.checkpoints, closed, self._clock(), running(self.callbacks, self):
             self.stop_reason = Loop(self).run()
             finish(self)
         raise_interruption(self)
         return summary(self)
-
-    def _restore(self) -> None:
-        source, self._resume = self._resume, None
-        if source != "auto":
-            if source is not None:
-                self.load_checkpoint(source)
-            return
-        # A run that was ended before it saved anything begins anew, in its own folder.
-        self._owns_folder = True
-        if found := self.checkpoints.load_latest(self.device):
-            self._load(found[1], found[0].path)
-            _log.info("resumed from %s", found[0].path)
-        elif self.checkpoints.names():
-            raise CheckpointError(f"{self.checkpoints.root}: none of the checkpoints in it is whole")
 
     @contextmanager
     def _clock(self) -> Iterator[None]:
@@ -226,8 +225,10 @@ class BaseTrainer(Hooks):
             self.setup_training()
         if self.eval_dataloader is None:
             raise TrainingError("there is no evaluation data: setup_training got no eval_dataloader")
-        with rng_fence(), evaluation_mode(self.model), torch.no_grad(), self.precision.autocast():
-            return prefixed(self._evaluate(self.eval_dataloader))
+        with named_failures(self.ranks):
+            with rng_fence(), evaluation_mode(self.model), torch.no_grad(), self.precision.autocast():
+                metrics = prefixed(self._evaluate(self.eval_dataloader))
+            return agreed(metrics, self.ranks, self.config.evaluation.sharded)
 
     def evaluate_and_judge(self) -> bool:
         """Evaluate as training does: write the metrics down; tell whether to save the model as the best so far."""
@@ -264,15 +265,12 @@ class BaseTrainer(Hooks):
             self.setup_training()
         self.stepper.check_finite()
         self.saved_at = self.progress.step
-        self._owns_folder = True
-        tree = state_tree(self)
-        if not self.ranks.is_main:
-            return None
-        metric = self.progress.best if best else None
-        # None leaves what is known of this step as it is, where it was saved before.
-        path = self.checkpoints.save(self.progress.step, tree, metric, best or None)
-        for callback in self.callbacks:
-            callback.on_save(self, path)
+        self.owns_folder = True
+        with named_failures(self.ranks):
+            path = saving.save(self, best)
+        if path is not None:
+            for callback in self.callbacks:
+                callback.on_save(self, path)
         return path
 
     def load_checkpoint(self, path: Path | str) -> None:
@@ -286,12 +284,8 @@ class BaseTrainer(Hooks):
         """
         if not self._ready:
             self.setup_training()
-        self._load(load_tree(path, self.device), Path(path))
-
-    def _load(self, tree: Mapping[str, Any], path: Path) -> None:
-        load_state_tree(self, tree, path)
-        if path.resolve().parent == self.checkpoints.root.resolve():
-            self._owns_folder, self.saved_at = True, self.progress.step
+        with named_failures(self.ranks):
+            saving.restore(self, Path(path))
 
     def resume_from(self, path: Path | str) -> None:
         """Let `train` go on from a checkpoint.
@@ -303,10 +297,7 @@ class BaseTrainer(Hooks):
         Raises:
             CheckpointError: There is no such folder.
         """
-        if path != "auto" and not Path(path).is_dir():
-            raise CheckpointError(
-                f"{path}: there is no such checkpoint; 'auto' takes the newest of {self.checkpoints.root}"
-            )
+        saving.check_source(self, path)
         self._resume = path
 
     # For the loop and callbacks.

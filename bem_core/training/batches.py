@@ -44,6 +44,8 @@ class Source(Protocol):
 
     Attributes:
         num_batches: Batches of an epoch on this rank; None where it has no end, or none that is known.
+        span: Samples that all ranks together take from the order of the epoch for a batch each; None where there is no
+            such order, or only the loader knows it.
         whole_epochs: Whether a run can be resumed at the end of an epoch only.
         replays: Whether beginning inside an epoch needs the state of the generators at its beginning.
         endless: Whether an epoch never ends.
@@ -51,6 +53,7 @@ class Source(Protocol):
     """
 
     num_batches: int | None
+    span: int | None
     whole_epochs: bool
     replays: bool
     endless: bool
@@ -72,6 +75,7 @@ class Source(Protocol):
 class _Plain:
     """What most sources have in common."""
 
+    span: int | None = None
     whole_epochs = False
     replays = False
     endless = False
@@ -92,6 +96,7 @@ class KeyedSource(_Plain):
 
     def __init__(self, loader: DataLoader[Any], batches: Batches, seed: int) -> None:
         self.num_batches: int | None = batches.count()
+        self.span = batches.span
         self._sampler = KeyedSampler(batches)
         # Workers get their base seed from it and not from the global generator, which stays untouched.
         self._generator = torch.Generator()

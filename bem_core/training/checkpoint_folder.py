@@ -18,7 +18,7 @@ import torch
 from bem_core.errors import CheckpointError
 from bem_core.training import checkpoint_staging as staging
 from bem_core.training.checkpoint_snapshot import snapshot
-from bem_core.training.checkpoint_store import load_tree, read_meta, write_parts
+from bem_core.training.checkpoint_store import More, load_tree, read_meta, write_parts
 from bem_core.training.checkpoint_tree import Part, encode
 
 _log = logging.getLogger(__name__)
@@ -99,7 +99,14 @@ class CheckpointFolder:
                 raise
             _log.exception("the last checkpoint could not be saved")
 
-    def save(self, step: int, tree: Mapping[str, Any], metric: float | None = None, best: bool | None = None) -> Path:
+    def save(
+        self,
+        step: int,
+        tree: Mapping[str, Any],
+        metric: float | None = None,
+        best: bool | None = None,
+        more: More | None = None,
+    ) -> Path:
         """Save a checkpoint and delete those that are not kept.
 
         Args:
@@ -108,6 +115,7 @@ class CheckpointFolder:
             metric: What it is judged by; NaN is never best.
             best: Whether it is the best one so far; by default its metric decides. Without both, a checkpoint that
                 replaces one of the same step takes over what that one had.
+            more: Writes further files, as `checkpoint_store.write_parts` takes it.
 
         Returns:
             Where the checkpoint is, or will be.
@@ -119,14 +127,16 @@ class CheckpointFolder:
         path, parts = self.root / self.template.format(step=step), encode(tree)
         metric = None if metric is None else float(metric)
         if not self._asynchronous:
-            self._write(path, parts, step, metric, best)
+            self._write(path, parts, step, metric, best, more)
         else:
             self._pool = self._pool or ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-            self._pending = self._pool.submit(self._write, path, snapshot(parts), step, metric, best)
+            self._pending = self._pool.submit(self._write, path, snapshot(parts), step, metric, best, more)
             self._pending.add_done_callback(_log_failure)
         return path
 
-    def _write(self, path: Path, parts: list[Part], step: int, metric: float | None, best: bool | None) -> None:
+    def _write(
+        self, path: Path, parts: list[Part], step: int, metric: float | None, best: bool | None, more: More | None
+    ) -> None:
         entries = self.entries()
         replaced = next((entry for entry in entries if entry.path == path), None)
         if metric is None and best is None and replaced is not None:
@@ -134,7 +144,7 @@ class CheckpointFolder:
         if best is None:
             best = metric is not None and self._is_better(metric, self._best_of(entries))
         serial = max((entry.serial for entry in entries), default=-1) + 1
-        write_parts(path, parts, {"step": step, "serial": serial, "metric": metric, "best": best})
+        write_parts(path, parts, {"step": step, "serial": serial, "metric": metric, "best": best}, more)
         self._prune()
 
     def _is_better(self, metric: float, than: Entry | None) -> bool:
@@ -183,7 +193,7 @@ class CheckpointFolder:
         return found[0] if found else None
 
     def load_latest(
-        self, map_location: torch.device | str = "cpu", parts: Collection[str] | None = None
+        self, map_location: torch.device | str = "cpu", parts: Collection[str] | None = None, *, shards: bool = True
     ) -> tuple[Entry, dict[str, Any]] | None:
         """Load the newest checkpoint that is whole, as `latest` finds it and `load_tree` reads it."""
         self.wait()
@@ -192,7 +202,7 @@ class CheckpointFolder:
             _log.warning("checkpoint skipped: %s", problem)
         for entry in reversed(entries):
             try:
-                return entry, load_tree(entry.path, map_location, parts)
+                return entry, load_tree(entry.path, map_location, parts, shards=shards)
             except CheckpointError as error:
                 _log.warning("checkpoint skipped: %s", error)
         return None

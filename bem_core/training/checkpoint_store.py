@@ -8,7 +8,7 @@ read is what was saved, or an error.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,10 @@ from bem_core.training.checkpoint_tree import Part, decode, encode
 
 FORMAT = 1
 STATE = "state.json"
+#: The part that says which tensors are in files that each rank wrote for itself; see `checkpoint_shards`.
+SHARDS = "shards"
+
+More = Callable[[Path], Mapping[str, Any]]
 
 
 def save_tree(path: Path | str, tree: Mapping[str, Any], meta: Mapping[str, Any] | None = None) -> None:
@@ -40,18 +44,25 @@ def save_tree(path: Path | str, tree: Mapping[str, Any], meta: Mapping[str, Any]
     write_parts(Path(path), encode(tree), meta or {})
 
 
-def write_parts(path: Path, parts: Iterable[Part], meta: Mapping[str, Any]) -> None:
-    """Do what `save_tree` does, for parts that are encoded already."""
+def write_parts(path: Path, parts: Iterable[Part], meta: Mapping[str, Any], more: More | None = None) -> None:
+    """Do what `save_tree` does, for parts that are encoded already.
+
+    Args:
+        path: The folder.
+        parts: What to write.
+        meta: As for `save_tree`.
+        more: Writes further files to the folder that it is given, and returns what the manifest says of them.
+    """
     (encoded_meta,) = encode({"meta": dict(meta)})
     try:
         with staging.staged(path) as folder:
-            _write_files(folder, list(parts), encoded_meta.skeleton)
+            _write_files(folder, list(parts), encoded_meta.skeleton, more)
     except OSError as error:
         reason = error.strerror or error
         raise CheckpointError(f"{path}: cannot save the checkpoint: {reason}; what was there is unchanged") from error
 
 
-def _write_files(folder: Path, parts: list[Part], meta: Any) -> None:
+def _write_files(folder: Path, parts: list[Part], meta: Any, more: More | None) -> None:
     state = {part.name: {"skeleton": part.skeleton, "dtypes": part.dtypes} for part in parts}
     text = json.dumps(state, allow_nan=False).encode()
     staging.write_file(folder / STATE, text)
@@ -61,6 +72,8 @@ def _write_files(folder: Path, parts: list[Part], meta: Any) -> None:
             file = folder / _tensor_file(part.name)
             digests = write_tensors(file, part.tensors)
             files[file.name] = {"bytes": file.stat().st_size, **digests}
+    if more is not None:
+        files.update(more(folder))
     aliases = {part.name: part.aliases for part in parts if part.aliases}
     manifest = {"format": FORMAT, "meta": meta, "files": files, "aliases": aliases}
     staging.write_file(folder / staging.MANIFEST, _manifest_text(manifest))
@@ -118,7 +131,11 @@ def read_meta(path: Path | str) -> dict[str, Any]:
 
 
 def load_tree(
-    path: Path | str, map_location: torch.device | str = "cpu", parts: Collection[str] | None = None
+    path: Path | str,
+    map_location: torch.device | str = "cpu",
+    parts: Collection[str] | None = None,
+    *,
+    shards: bool = True,
 ) -> dict[str, Any]:
     """Load a checkpoint and check every byte of it.
 
@@ -126,6 +143,8 @@ def load_tree(
         path: The folder.
         map_location: Where the tensors go, one after the other.
         parts: Names of the parts to read; all of them by default.
+        shards: Whether tensors that ranks wrote in shards are put together. Without it they are left out, and the part
+            `SHARDS` says which they are; the files are checked all the same.
 
     Raises:
         CheckpointError: It is damaged, not there, or has no such part; names the file and the tensor.
@@ -135,14 +154,28 @@ def load_tree(
     for name in parts or ():
         if name not in state:
             raise CheckpointError(f"{path}: has no part {name!r}{nearest(name, state)}; it has {', '.join(state)}")
-    wanted = state if parts is None else {name: state[name] for name in state if name in parts}
+    wanted = state if parts is None else {name: state[name] for name in state if name in parts or name == SHARDS}
     tree = {}
     for name, part in wanted.items():
         file = Path(path, _tensor_file(name))
         digests = manifest["files"].get(file.name)
         tensors = read_tensors(file, digests, part["dtypes"], map_location) if digests else {}
         tree[name] = decode(part["skeleton"], tensors)
+    if SHARDS in tree:
+        _add_shards(Path(path), tree, manifest["files"], map_location if shards else None)
     return tree
+
+
+def _add_shards(path: Path, tree: dict[str, Any], files: Mapping[str, Any], device: torch.device | str | None) -> None:
+    # It takes long to import.
+    from bem_core.training import checkpoint_shards
+
+    checkpoint_shards.check_shards(path, files)
+    tree[SHARDS] = [entry for entry in tree[SHARDS] if entry[0][0] in tree]
+    if device is not None:
+        checkpoint_shards.add_shards(
+            path, tree, lambda keys, shape, dtype: torch.empty(shape, dtype=dtype, device=device)
+        )
 
 
 def _read_state(file: Path, digest: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from bem_core.errors import ConfigError, TrainingError
 
 if TYPE_CHECKING:
     from bem_core.training.batches import Source
+    from bem_core.training.distributed import Ranks
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +35,28 @@ def check_options(config: ExperimentConfig, source: Source, has_eval: bool) -> N
         if config.training.last_window == "drop":
             raise ConfigError(f"{few}; with last_window: drop there would be no step at all")
         _log.warning("%s, so each epoch is one step", few)
+
+
+def check_spread(config: ExperimentConfig, ranks: Ranks) -> None:
+    """See that the options of an experiment go with several processes, and those for several with each other.
+
+    Raises:
+        ConfigError: They do not.
+    """
+    hardware, training = config.hardware, config.training
+    if hardware.cpu_offload and hardware.parallel != "fsdp":
+        raise ConfigError("hardware.cpu_offload: needs hardware.parallel: fsdp, which is what moves parameters about")
+    if config.output.checkpoint_format == "sharded" and config.output.async_save:
+        raise ConfigError("output.async_save: does not work with output.checkpoint_format: sharded")
+    if not ranks.spread:
+        return
+    if hardware.parallel == "fsdp" and training.optimizer == "adafactor":
+        raise ConfigError("training.optimizer: adafactor of torch does not work with hardware.parallel: fsdp")
+    if training.clip_interval == "micro_step" and training.gradient_accumulation_steps > 1:
+        raise ConfigError(
+            "training.clip_interval: micro_step does not work with several processes and "
+            "training.gradient_accumulation_steps, where gradients are exchanged after the last micro-batch only"
+        )
 
 
 def _never_due(config: ExperimentConfig) -> Iterator[str]:
@@ -81,18 +104,18 @@ def loaders_of(returned: Any) -> tuple[Any, Any]:
     return returned[0], returned[1]
 
 
-def modules_of(returned: Any) -> list[nn.Module]:
-    """Return the modules that `_checkpointed_modules` named, each once.
+def modules_of(returned: Any, hook: str = "_checkpointed_modules") -> list[nn.Module]:
+    """Return the modules that a hook named, each once.
 
     Raises:
         TrainingError: It returned something else.
     """
     if not isinstance(returned, Iterable):
-        raise TrainingError(f"_checkpointed_modules: expected a list of modules, got {_type(returned)}")
+        raise TrainingError(f"{hook}: expected a list of modules, got {_type(returned)}")
     modules = list(dict.fromkeys(returned))
     for one in modules:
         if not isinstance(one, nn.Module):
-            raise TrainingError(f"_checkpointed_modules: expected modules, got {_type(one)}")
+            raise TrainingError(f"{hook}: expected modules, got {_type(one)}")
     return modules
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bem_core.errors import TrainingInterrupted
-from bem_core.training.checkpoint import load_tree
+from bem_core.training import saving
 
 if TYPE_CHECKING:
     from bem_core.training.base_trainer import BaseTrainer
@@ -28,14 +28,7 @@ def finish(trainer: BaseTrainer) -> None:
     if best or ((training.save_strategy != "no" or interrupted) and trainer.saved_at != step):
         trainer.save_checkpoint(best=best)
     if trainer.config.output.load_best_model_at_end and not interrupted:
-        _load_best(trainer)
-
-
-def _load_best(trainer: BaseTrainer) -> None:
-    trainer.checkpoints.wait()
-    best = trainer.checkpoints.best()
-    if best is not None:
-        trainer.model.load_state_dict(load_tree(best.path, trainer.device, ["model"])["model"])
+        saving.restore_best(trainer)
 
 
 def raise_interruption(trainer: BaseTrainer) -> None:

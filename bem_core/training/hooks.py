@@ -107,6 +107,10 @@ class Hooks(ABC):
         """Return the modules whose activations ``hardware.gradient_checkpointing`` computes again when needed."""
         return setup.repeated_modules(self.model)
 
+    def _sharded_modules(self) -> list[nn.Module]:
+        """Return the modules that ``parallel: fsdp`` gathers and frees one after the other; ranks must all run each."""
+        return setup.repeated_modules(self.model)
+
     def _state(self) -> dict[str, Any]:
         """Return what else a checkpoint must hold: tensors and plain values in mappings and lists."""
         return {}

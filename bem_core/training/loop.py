@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from bem_core.errors import TrainingError
 from bem_core.training import checks
+from bem_core.training.agreement import Agreement
 from bem_core.training.batches import Padding, epoch_rng, restore_generators
 from bem_core.training.callbacks import Callback
 from bem_core.training.finishing import RESUMABLE
+from bem_core.training.meter import mean_over_ranks
 from bem_core.training.state import Due
-from bem_core.training.weights import divisors, num_samples
+from bem_core.training.weights import divisors, num_samples, without_empty
 
 if TYPE_CHECKING:
     from bem_core.training.base_trainer import BaseTrainer
@@ -43,15 +44,18 @@ class Loop:
         self._drop = config.last_window == "drop"
         # Micro-steps that are left at the end are too few for a step, and it is steps that are wanted whole.
         self._spare = self._accumulate - 1 if self._drop and self._micro else 0
-        self._deadline = time.monotonic() + config.max_time_s if config.max_time_s else None
+        self._agreement = Agreement(trainer)
+        clock = self._agreement.clock
+        self._deadline = clock() + config.max_time_s if config.max_time_s else None
         self._log_due = Due("steps", 1 if config.fast_dev_run else config.logging_steps)
-        self._eval_due = Due(config.eval_strategy, config.eval_steps, config.eval_start, config.eval_interval_s)
-        self._save_due = Due(config.save_strategy, config.save_steps, None, config.save_interval_s)
+        self._eval_due = Due(config.eval_strategy, config.eval_steps, config.eval_start, config.eval_interval_s, clock)
+        self._save_due = Due(config.save_strategy, config.save_steps, None, config.save_interval_s, clock)
         self._on_step = [one for one in trainer.callbacks if type(one).on_step_end is not Callback.on_step_end]
         self._has_hook = trainer.overrides("_on_step_end")
         self._evaluate_later = self._save_later = False
         self._overflows = 0
         self._reason: str | None = None
+        self._weights: list[float] = []
         self._next = self._next_due(self._count())
 
     def run(self) -> str:
@@ -73,9 +77,8 @@ class Loop:
         return reason
 
     def _over(self) -> str | None:
-        trainer = self._trainer
-        if trainer.stop_reason is not None:
-            return trainer.stop_reason
+        if (reason := self._agreement.stop_reason()) is not None:
+            return reason
         if self._end is not None and self._count() + self._spare >= self._end:
             return "max_steps"
         if self._epochs is not None and self._progress.epoch >= self._epochs:
@@ -84,7 +87,7 @@ class Loop:
         if (
             self._deadline is not None
             and self._progress.micro_step > self._began
-            and time.monotonic() >= self._deadline
+            and self._agreement.clock() >= self._deadline
         ):
             return "max_time_s"
         return None
@@ -117,20 +120,13 @@ class Loop:
                 size = min(size, self._end - self._progress.micro_step)
             window = list(islice(batches, size))
             short = len(window) < size
-            if self._trainer.ranks.spread:
-                self._agree_on_size(len(window))
+            if self._spread:
+                self._weights = self._weigh(window)
+                self._agreement.exchange(len(window), sum(self._weights))
+                window = without_empty(window, self._weights)
             if not window or (short and self._drop):
                 return
             yield window
-
-    def _agree_on_size(self, size: int) -> None:
-        sizes = self._trainer.ranks.sum_numbers([size, size * size])
-        world = self._trainer.ranks.world
-        if sizes[1] * world != sizes[0] * sizes[0]:
-            raise TrainingError(
-                f"rank {self._trainer.ranks.rank} has {size} micro-batches for this step and another rank has not: "
-                "give the ranks loaders of one length, or let data.randomness: keyed deal out the samples"
-            )
 
     def _step(self, window: list[Any]) -> None:
         trainer, progress = self._trainer, self._progress
@@ -157,7 +153,7 @@ class Loop:
         for callback in self._on_step:
             callback.on_step_end(trainer, outcome)
         if trainer.rollback is not None and outcome.stepped:
-            trainer.rollback.observe(progress.step, outcome.losses)
+            trainer.rollback.observe(progress.step, mean_over_ranks(outcome.losses, trainer.ranks))
         if trainer.signals.received is not None and not self._spread:
             trainer.request_stop("signal")
         now = progress.micro_step if self._micro else progress.step
@@ -175,15 +171,14 @@ class Loop:
         return batch if self._trainer.move is None else self._trainer.move(batch)
 
     def _divisors(self, window: Sequence[Any]) -> list[float] | None:
-        trainer = self._trainer
-        weights = [0.0 if isinstance(one, Padding) else checks.weight_of(trainer._loss_weight(one)) for one in window]
-        if not trainer.ranks.spread:
-            return divisors(weights, sum(weights))
-        asked = float(trainer.signals.received is not None)
-        total, stop = trainer.ranks.sum_numbers([sum(weights), asked])
-        if stop:
-            trainer.request_stop("signal")
-        return divisors(weights, total, trainer.ranks.world)
+        if self._spread:
+            return divisors(self._weights, self._agreement.weight, self._trainer.ranks.world)
+        weights = self._weigh(window)
+        return divisors(weights, sum(weights))
+
+    def _weigh(self, window: Sequence[Any]) -> list[float]:
+        weight = self._trainer._loss_weight
+        return [0.0 if isinstance(one, Padding) else checks.weight_of(weight(one)) for one in window]
 
     def _do_due(self, before: int, now: int) -> None:
         """Do what is due after a step: log, evaluation, checkpoint, in this order."""
@@ -203,7 +198,9 @@ class Loop:
         return min(dues) if self._end is None else min(*dues, self._end - self._spare)
 
     def _evaluate(self) -> bool:
-        return self._trainer.eval_dataloader is not None and self._trainer.evaluate_and_judge()
+        best = self._trainer.eval_dataloader is not None and self._trainer.evaluate_and_judge()
+        self._agreement.settle()
+        return best
 
     def _catch_up(self) -> None:
         best = self._evaluate_later and self._evaluate()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from bem_core.training.distributed import Ranks
 
 # Values on a device that are kept before they are added up there, so that not each step needs an operation for it.
 _KEPT = 64
@@ -62,7 +64,24 @@ class Meter:
         self._values = {name: list(kept.to(self._device)) for name, kept in state["values"].items()}
         self._sums, self._counts = dict(state["sums"]), dict(state["counts"])
 
+    @staticmethod
+    def average(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return the state of one meter whose means are those of several together, which saw the same steps."""
+
+        def mean(part: str) -> dict[str, Any]:
+            return {name: sum(one[part][name] for one in states) / len(states) for name in states[0][part]}
+
+        return {"values": mean("values"), "sums": mean("sums"), "counts": states[0]["counts"]}
+
     def _fold(self, name: str) -> None:
         kept = self._values.pop(name)
         self._sums[name] = self._sums.get(name, 0.0) + torch.stack([one.reshape(()) for one in kept]).double().sum()
         self._counts[name] = self._counts.get(name, 0) + len(kept)
+
+
+def mean_over_ranks(losses: Mapping[str, Tensor], ranks: Ranks) -> Mapping[str, Tensor]:
+    """Return the mean of each scalar over the ranks, all of which have the same ones."""
+    if not ranks.spread or not losses:
+        return losses
+    means = ranks.sum(torch.stack([value.reshape(()).double() for value in losses.values()])) / ranks.world
+    return dict(zip(losses, means.unbind(), strict=True))

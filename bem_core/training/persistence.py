@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -14,12 +16,14 @@ from bem_core.errors import CheckpointError, nearest
 from bem_core.training import checks
 from bem_core.training.batches import generator_state
 from bem_core.training.checkpoint import load_model_part
+from bem_core.training.meter import Meter
 from bem_core.utils.device import move
 from bem_core.utils.seeding import sample_seed, seed_everything
 
 if TYPE_CHECKING:
     from bem_core.training.base_trainer import BaseTrainer
 
+_log = logging.getLogger(__name__)
 Tree = dict[str, Any]
 
 
@@ -76,9 +80,11 @@ def _difference(expected: list[list[str]], found: list[list[str]]) -> str:
 
 def state_tree(trainer: BaseTrainer) -> Tree:
     """Return everything that a run needs to go on, as parts of a checkpoint; all ranks have to call it."""
+    # First, because it shards parameters again that the last forward pass has put together.
+    model = dict(trainer.model.state_dict())
     generators = trainer.ranks.gather(generator_state(trainer.source))
     parts: Tree = {
-        "model": dict(trainer.model.state_dict()),
+        "model": model,
         "optimizer": named_optimizer_state(trainer.optimizer, trainer.model),
         "rng": {str(rank): state for rank, state in enumerate(generators)},
         "trainer": _trainer_state(trainer),
@@ -98,7 +104,8 @@ def _trainer_state(trainer: BaseTrainer) -> Tree:
     return {
         "progress": trainer.progress.to_dict() | {"elapsed_s": trainer.elapsed_s()},
         "world": trainer.ranks.world,
-        "meters": trainer.ranks.gather(trainer.meter.state()),
+        "span": trainer.source.span,
+        "meters": _from_all(trainer, trainer.meter.state()),
         "grad_norm": trainer.grad_norm,
         "history": trainer.history,
         "samples_seen": trainer.samples_seen,
@@ -106,6 +113,12 @@ def _trainer_state(trainer: BaseTrainer) -> Tree:
         "callbacks": {type(one).__name__: one.state() for one in trainer.callbacks if one.state()},
         "component": checks.state_of(trainer._state()),
     }
+
+
+def _from_all(trainer: BaseTrainer, value: Tree) -> list[Any]:
+    # A tensor on CUDA would be one on the same device in each process that it is sent to.
+    on_host = move(value, torch.device("cpu"), non_blocking=False) if trainer.ranks.spread else value
+    return trainer.ranks.gather(on_host)
 
 
 def load_state_tree(trainer: BaseTrainer, tree: Mapping[str, Any], path: Path) -> None:
@@ -160,11 +173,8 @@ def _load_trainer_state(trainer: BaseTrainer, saved: Mapping[str, Any], generato
     progress, ranks = trainer.progress, trainer.ranks
     progress.load(saved["progress"])
     same = saved["world"] == ranks.world
-    if not same:
-        # The batches of all ranks together are the same samples in the same order; only their size has changed.
-        progress.batch = -(-progress.batch * saved["world"] // ranks.world)
-    meter = saved["meters"][ranks.rank if same else 0]
-    trainer.meter.load(meter)
+    progress.batch = _place(progress.batch, saved["span"], trainer.source.span, saved["world"], ranks.world)
+    trainer.meter.load(saved["meters"][ranks.rank] if same else Meter.average(saved["meters"]))
     trainer.grad_norm = saved["grad_norm"]
     trainer.history = list(saved["history"])
     trainer.samples_seen = saved["samples_seen"]
@@ -178,3 +188,16 @@ def _load_trainer_state(trainer: BaseTrainer, saved: Mapping[str, Any], generato
     else:
         seed_everything(sample_seed(trainer.config.training.seed, ranks.rank, progress.step))
         trainer.resumed_rng = generator_state(trainer.source)
+
+
+def _place(batch: int, old_span: int | None, span: int | None, old_world: int, world: int) -> int:
+    """Return the number of the batch at which an epoch goes on, where batches may have other sizes than before.
+
+    All ranks together see the same samples in the same order, whatever their number; only the batches differ.
+    """
+    if old_span is None or span is None:
+        old_span, span = old_world, world
+    seen = batch * old_span
+    if seen % span:
+        _log.warning("batches of another size: up to %d samples of this epoch are left out", span - seen % span)
+    return -(-seen // span)

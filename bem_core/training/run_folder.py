@@ -15,7 +15,7 @@ from bem_core.utils.environment import describe_environment
 CHECKPOINTS = "checkpoints"
 CONFIG = "config.yaml"
 # What a run leaves that another one would write over.
-_RESULTS = ("metrics.jsonl", ".metrics.jsonl", "metrics.csv", CHECKPOINTS)
+_RESULTS = ("metrics.jsonl", ".metrics.jsonl", "metrics.csv", "results.json", CHECKPOINTS)
 
 
 def check_unused(folder: Path) -> None:
@@ -54,14 +54,27 @@ def write_description(folder: Path, config: ExperimentConfig, run: dict[str, Any
     text = yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True)
     files = {CONFIG: text, "sources.json": _json(config.sources), "run.json": _json(run)}
     files["environment.json"] = _json(describe_environment())
+    for name, content in files.items():
+        _write(folder / name, content)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON in the place of what is there, whole or not at all.
+
+    Raises:
+        TrainingError: The folder, which is made where it is missing, cannot be written to.
+    """
+    _write(path, _json(data))
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            temporary = folder / f".{name}.tmp"
-            temporary.write_text(content, encoding="utf-8")
-            temporary.replace(folder / name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
     except OSError as error:
-        raise TrainingError(f"{folder}: cannot be written to: {error.strerror or error}") from error
+        raise TrainingError(f"{path.parent}: cannot be written to: {error.strerror or error}") from error
 
 
 def _json(data: Any) -> str:

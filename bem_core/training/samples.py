@@ -28,7 +28,13 @@ Key = tuple[int, int]
 
 
 class Batches(Protocol):
-    """Index batches of any epoch: a function of the epoch alone."""
+    """Index batches of any epoch: a function of the epoch alone.
+
+    Attributes:
+        span: What a batch on each rank takes from the order of the epoch.
+    """
+
+    span: int
 
     def count(self) -> int:
         """Return the batches of one epoch, the same on each rank."""
@@ -68,19 +74,19 @@ class ShuffledBatches:
     ) -> None:
         self._size, self._batch, self._shuffle, self._drop = size, batch_size, shuffle, drop_last
         self._seed, self._rank, self._world, self._limit = seed, rank, world, limit
+        self.span = batch_size * world
 
     def count(self) -> int:
         """Return the batches of one epoch, the same on each rank."""
-        whole, rest = divmod(self._size, self._batch * self._world)
+        whole, rest = divmod(self._size, self.span)
         count = whole + bool(rest and not self._drop)
         return min(count, self._limit) if self._limit else count
 
     def of(self, epoch: int, start: int) -> Iterator[list[int]]:
         """Yield the batches of an epoch from number ``start`` on; an empty one where a rank has nothing to do."""
         order = self._order(epoch)
-        span = self._batch * self._world
         for number in range(start, self.count()):
-            part = order[number * span : (number + 1) * span]
+            part = order[number * self.span : (number + 1) * self.span]
             # An incomplete batch is spread evenly, so that no rank waits for the others.
             share = -(-len(part) // self._world)
             chosen = part[self._rank * share : (self._rank + 1) * share]
@@ -115,6 +121,7 @@ class EpochBatches:
 
     def __init__(self, sampler: Any, rank: int = 0, world: int = 1, limit: int = 0) -> None:
         self._sampler, self._rank, self._world, self._limit = sampler, rank, world, limit
+        self.span = world
 
     def count(self) -> int:
         """Return the batches of one epoch, the same on each rank."""

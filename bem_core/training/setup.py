@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -26,9 +25,9 @@ from bem_core.training.checkpoint import CheckpointFolder
 from bem_core.training.distributed import Ranks
 from bem_core.training.legacy_options import with_legacy_options
 from bem_core.training.meter import Meter
-from bem_core.training.step import no_sync_until_last
 from bem_core.training.trackers import TensorBoard, WeightsAndBiases
 from bem_core.utils.device import move
+from bem_core.utils.seeding import sample_seed, seed_everything
 
 if TYPE_CHECKING:
     from bem_core.training.base_trainer import BaseTrainer
@@ -103,15 +102,15 @@ def checkpoint_folder(config: ExperimentConfig, folder: Path, greater_is_better:
     )
 
 
-def place(model: Any, config: ExperimentConfig, device: torch.device) -> nn.Module:
-    """Return the model on its device.
+def place(model: Any, config: ExperimentConfig, device: torch.device, ranks: Ranks) -> nn.Module:
+    """Return the model on its device; one that is to be sharded goes there in parts, because it may be too large.
 
     Raises:
         ConfigError: `_setup_model` returned something else.
     """
     if not isinstance(model, nn.Module):
         raise ConfigError(f"_setup_model: expected a torch.nn.Module, got {type(model).__name__}")
-    return model.to(device)
+    return model if ranks.spread and config.hardware.parallel == "fsdp" else model.to(device)
 
 
 def repeated_modules(model: nn.Module) -> list[nn.Module]:
@@ -144,29 +143,6 @@ def _again(module: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs:
     if module.training and torch.is_grad_enabled():
         return checkpoint(forward, *args, use_reentrant=False, **kwargs)
     return forward(*args, **kwargs)
-
-
-def spread(model: nn.Module, config: ExperimentConfig, device: torch.device, ranks: Ranks) -> nn.Module:
-    """Return what to call for a forward pass: the model compiled, and spread over the ranks."""
-    if config.hardware.compile_model:
-        model = compiled(model)
-    if not ranks.spread:
-        return model
-    return nn.parallel.DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None)
-
-
-def compiled(model: nn.Module) -> nn.Module:
-    """Return what to call in place of a model: itself where it can be compiled in place."""
-    if type(model).__module__.startswith("torch."):
-        # `Module.compile` does nothing for classes of torch itself, such as `nn.Sequential`: it skips their frames.
-        return cast("nn.Module", torch.compile(model))
-    model.compile()
-    return model
-
-
-def sync(model: nn.Module, ranks: Ranks) -> Callable[[bool], AbstractContextManager[Any]] | None:
-    """Return the contexts that decide when gradients are exchanged; None for one process."""
-    return no_sync_until_last(model) if ranks.spread else None
 
 
 def total_steps(config: ExperimentConfig, num_batches: int | None) -> int | None:
@@ -202,8 +178,10 @@ def schedule_length(training: TrainingConfig, total: int | None, num_batches: in
     return -(-total // per_epoch)
 
 
-def callbacks(config: ExperimentConfig, folder: Path, ranks: Ranks, total: int | None) -> list[Callback]:
-    """Return the callbacks that an experiment asks for; none on ranks that do not write.
+def callbacks(
+    config: ExperimentConfig, folder: Path, ranks: Ranks, total: int | None, more: Sequence[Callback] = ()
+) -> list[Callback]:
+    """Return the callbacks that an experiment asks for, and more after them; none on ranks that do not write.
 
     Raises:
         ConfigError: A package that one of them needs is not installed.
@@ -227,7 +205,13 @@ def callbacks(config: ExperimentConfig, folder: Path, ranks: Ranks, total: int |
         _log.warning("logging.mlflow_enabled: there is no callback for MLflow; pass one to the trainer")
     if chosen.profile_steps:
         found.append(Profiler(folder, chosen.profile_steps, total))
-    return found
+    return [*found, *more]
+
+
+def reseed(seed: int, ranks: Ranks) -> None:
+    """Give each rank random numbers of its own; the first one goes on with those of a run with one process."""
+    if ranks.rank:
+        seed_everything(sample_seed(seed, ranks.rank, 0))
 
 
 def begin_folder(trainer: BaseTrainer, owned: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
@@ -11,10 +12,14 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+_SAME_S = 1.0
 
 
 class StopSignals:
-    """Remembers the first of SIGTERM, SIGINT and SIGUSR1; a second one does what it does without us.
+    """Remembers the first of SIGTERM, SIGINT and SIGUSR1; a later one does what it does without us.
+
+    What comes within a second of the first is the same request: a terminal and SLURM signal all processes, and
+    `torchrun` passes on to its own what it got.
 
     Outside of the main thread, where no handlers can be set, it hears nothing.
 
@@ -24,6 +29,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
+        self._received_at = 0.0
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopSignals:
@@ -40,8 +46,12 @@ class StopSignals:
         self._restore()
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        self.received = signal.Signals(number)
-        self._restore()
+        now = time.monotonic()
+        if self.received is None:
+            self.received, self._received_at = signal.Signals(number), now
+        elif now - self._received_at > _SAME_S:
+            self._restore()
+            signal.raise_signal(number)
 
     def _restore(self) -> None:
         for one, handler in self._before.items():
@@ -55,7 +65,7 @@ class StopSignals:
 
 
 class WorkerInit:
-    """A ``worker_init_fn`` with which the workers of a loader outlive the first signal of each kind.
+    """A ``worker_init_fn`` with which the workers of a loader outlive a signal that asks the run to end.
 
     Terminals and schedulers send a signal to all processes of a job. Torch ends a run with an error when one of its
     workers is killed, before the run could save anything; a run that ends tells its workers so itself.
@@ -70,16 +80,13 @@ class WorkerInit:
     def __call__(self, worker_id: int) -> None:
         """Set the handlers, in the worker."""
         for one in SIGNALS:
-            signal.signal(one, _pass_once)
+            signal.signal(one, signal.SIG_DFL)
+        StopSignals().__enter__()
         if self._init is not None:
             self._init(worker_id)
 
 
-def _pass_once(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_DFL)
-
-
 def protect_workers(loader: Any) -> None:
-    """Let the workers of a loader outlive the first signal of each kind; its ``worker_init_fn`` is wrapped for it."""
+    """Let the workers of a loader outlive a signal that asks the run to end; its ``worker_init_fn`` is wrapped."""
     if isinstance(loader, DataLoader) and loader.num_workers and not isinstance(loader.worker_init_fn, WorkerInit):
         loader.worker_init_fn = WorkerInit(loader.worker_init_fn)

@@ -56,7 +56,7 @@ class Parts:
         precision: Autocast and scaler.
         guard: Checks what must be finite.
         sync: Given whether a micro-batch is the last one, the context in which gradients are exchanged or not.
-        norm_always: Whether to compute the norm of the gradients without clipping too.
+        sum: Adds the scalars of all ranks; None for one process. The norm of the gradients is then always computed.
     """
 
     model: nn.Module
@@ -68,7 +68,7 @@ class Parts:
     precision: Precision
     guard: FiniteGuard
     sync: Callable[[bool], AbstractContextManager[Any]] | None = None
-    norm_always: bool = False
+    sum: Callable[[Tensor], Tensor] | None = None
 
 
 class Stepper:
@@ -130,7 +130,9 @@ class Stepper:
         norm = self._clip()
         # A scaler looks for gradients that are not finite itself, and expects them.
         told = norm if parts.precision.scaler is None else None
-        if parts.guard.passes(step + 1, losses["loss"], told, window, parts.model):
+        # What is not finite on one rank stops all of them, or none may do the step.
+        loss = losses["loss"] if parts.sum is None else parts.sum(losses["loss"].clone())
+        if parts.guard.passes(step + 1, loss, told, window, parts.model):
             stepped = self._update(step)
         else:
             stepped = False
@@ -202,7 +204,7 @@ class Stepper:
                 parts.precision.scaler.unscale_(parts.dual)
         if self._max_norm:
             return self._whole(nn.utils.clip_grad_norm_(self._clipped, self._max_norm))
-        if parts.norm_always:
+        if parts.sum is not None:
             return self._whole(nn.utils.get_total_norm([one.grad for one in self._clipped if one.grad is not None]))
         return None
 
@@ -253,21 +255,3 @@ def _has_gradients(optimizer: Optimizer) -> bool:
 def _sum(losses: Losses, part: Losses) -> Losses:
     """Add the losses of a micro-batch to those before it; not each of them must have all parts."""
     return losses | {name: losses[name] + value if name in losses else value for name, value in part.items()}
-
-
-def no_sync_until_last(model: nn.Module) -> Callable[[bool], AbstractContextManager[Any]]:
-    """Return contexts in which a model spread over ranks exchanges gradients for the last micro-batch only.
-
-    Args:
-        model: A `DistributedDataParallel`, or a module after `fully_shard`.
-    """
-    if hasattr(model, "set_requires_gradient_sync"):
-        switch: Any = model
-
-        def sharded(last: bool) -> AbstractContextManager[Any]:
-            switch.set_requires_gradient_sync(last)
-            return nullcontext()
-
-        return sharded
-    copied: Any = model
-    return lambda last: nullcontext() if last else copied.no_sync()

@@ -72,6 +72,16 @@ def divisors(weights: Sequence[float], total: float, world: int = 1) -> list[flo
     return [total / (weight * world) if weight else math.inf for weight in weights]
 
 
+def without_empty(window: list[Any], weights: Sequence[float]) -> list[Any]:
+    """Return a window in which micro-batches that count nothing are copies of one that does, where there is one.
+
+    On several ranks none can be left out, since the others wait; and the mean over nothing is not a number, also when
+    it is divided by infinity.
+    """
+    full = next((batch for batch, weight in zip(window, weights, strict=True) if weight), None)
+    return window if full is None else [one if weight else full for one, weight in zip(window, weights, strict=True)]
+
+
 def check_losses(parts: Any) -> None:
     """See that a component returned what it must.
 
