@@ -193,7 +193,7 @@ def callbacks(
     if chosen.progress_bar and shows_progress():
         found.append(ProgressBar(total))
     if config.training.fast_dev_run:
-        return found
+        return [*found, *more]
     if chosen.export_formats:
         found.append(MetricsFile(folder, list(chosen.export_formats)))
     found.append(Timing(folder))

@@ -68,8 +68,7 @@ def test_a_signal_lets_the_step_finish_saves_it_and_ends_by_convention(
     trainer, _ = prepared(tmp_path, eval_strategy="no", save_strategy="no", max_steps=100000)
     (entry,) = trainer.checkpoints.entries()
     assert errors.strip().endswith(f"{number.name}: step {entry.step} is saved in {tmp_path}; --resume auto goes on")
-    trainer.resume_from("auto")
-    trainer._restore()
+    trainer.load_checkpoint(entry.path)
     assert trainer.progress.step == entry.step >= 3
 
 
