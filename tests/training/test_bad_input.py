@@ -238,7 +238,7 @@ def test_a_disk_that_refuses_a_checkpoint_keeps_those_before(tmp_path: Path) -> 
     trainer, _ = prepared(tmp_path, Worse, save_steps=3)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "step-00000006").write_text("mine")
-    trainer._owns_folder = True
+    trainer.owns_folder = True
     with pytest.raises(CheckpointError, match=r"checkpoints/step-00000006: is in the way: not a folder"):
         trainer.train()
     assert [entry.step for entry in trainer.checkpoints.entries()] == [3, 4]
