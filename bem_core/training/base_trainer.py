@@ -32,7 +32,7 @@ from bem_core.training.peers import named_failures
 from bem_core.training.precision import Precision
 from bem_core.training.rollback import Rollback
 from bem_core.training.schedules import warmup_steps
-from bem_core.training.signals import StopSignals
+from bem_core.training.signals import StopSignals, protect_workers
 from bem_core.training.state import Progress
 from bem_core.training.step import Parts, Stepper
 from bem_core.utils.device import pick_device
@@ -139,6 +139,8 @@ class BaseTrainer(Hooks):
         if train_dataloader is None:
             train_dataloader, made = checks.loaders_of(self._setup_dataloaders())
             eval_dataloader = made if eval_dataloader is None else eval_dataloader
+        for loader in (train_dataloader, eval_dataloader):
+            protect_workers(loader)
         self.source = make_source(self.config, train_dataloader, self._collect_rollout, self.ranks)
         checks.check_options(self.config, self.source, eval_dataloader is not None)
         total = setup.total_steps(self.config, self.source.num_batches)

@@ -276,7 +276,9 @@ def make_source(config: ExperimentConfig, loader: Any, collect: Callable[[int], 
         return RolloutSource(collect)
     _check(loader)
     seed = config.training.seed
-    if kind == "loader" and config.data.randomness == "keyed" and isinstance(loader, DataLoader):
+    # A class that iterates in a way of its own is used as it is.
+    plain = isinstance(loader, DataLoader) and type(loader).__iter__ is DataLoader.__iter__
+    if kind == "loader" and config.data.randomness == "keyed" and plain:
         batches = batches_of(loader, seed, ranks.rank, ranks.world, limit)
         if batches is not None:
             return KeyedSource(loader, batches, seed)

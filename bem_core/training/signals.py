@@ -5,8 +5,11 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
+
+from torch.utils.data import DataLoader
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _SAME_S = 1.0
@@ -64,3 +67,31 @@ class StopSignals:
     def exit_code(self) -> int:
         """What a program that was ended by the signal returns by convention."""
         return 128 + (self.received or 0)
+
+
+class WorkerInit:
+    """A ``worker_init_fn`` with which the workers of a loader outlive a signal that asks the run to end.
+
+    Terminals and schedulers send a signal to all processes of a job. Torch ends a run with an error when one of its
+    workers is killed, before the run could save anything; a run that ends tells its workers so itself.
+
+    Args:
+        init: What the loader had; None for nothing.
+    """
+
+    def __init__(self, init: Callable[[int], None] | None) -> None:
+        self._init = init
+
+    def __call__(self, worker_id: int) -> None:
+        """Set the handlers, in the worker."""
+        for one in SIGNALS:
+            signal.signal(one, signal.SIG_DFL)
+        StopSignals().__enter__()
+        if self._init is not None:
+            self._init(worker_id)
+
+
+def protect_workers(loader: Any) -> None:
+    """Let the workers of a loader outlive a signal that asks the run to end; its ``worker_init_fn`` is wrapped."""
+    if isinstance(loader, DataLoader) and loader.num_workers and not isinstance(loader.worker_init_fn, WorkerInit):
+        loader.worker_init_fn = WorkerInit(loader.worker_init_fn)

@@ -26,7 +26,7 @@ def test_the_example_trains_and_goes_on(tmp_path: Path) -> None:
     script = tmp_path / "digits.py"
     script.write_text(TEXT.partition("```python\n")[2].partition("```")[0], encoding="utf-8")
     command = [sys.executable, "-W", "error", str(script), str(tmp_path / "run")]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     for _ in range(2):
         done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=120, check=False)
         assert done.returncode == 0, done.stderr

@@ -45,6 +45,16 @@ class Backwards(Sampler[int]):
         return SIZE
 
 
+class Twice(DataLoader[Any]):
+    """A loader that gives each batch twice."""
+
+    def __iter__(self) -> Any:
+        return (batch for batch in super().__iter__() for _ in range(2))
+
+    def __len__(self) -> int:
+        return 2 * super().__len__()
+
+
 class Batched(TensorDataset):
     """A data set whose items are batches."""
 
@@ -103,6 +113,7 @@ LOADERS: dict[str, Any] = {
     "batches of similar length": lambda: DataLoader(dataset(SIZE), batch_sampler=LengthBatches(lengths(), 4, seed=5)),
     "no batches": lambda: DataLoader(Batched(*dataset(SIZE).tensors), batch_size=None, shuffle=True),
     "a list": lambda: list(DataLoader(dataset(SIZE), batch_size=4)),
+    "a class of its own": lambda: Twice(dataset(SIZE), batch_size=8, shuffle=True),
     "mappings": lambda: DataLoader(dataset(SIZE), batch_size=4, shuffle=True, collate_fn=as_dict),
     "mappings that are no dict": lambda: DataLoader(dataset(SIZE), batch_size=4, shuffle=True, collate_fn=as_user_dict),
     "named tuples": lambda: DataLoader(dataset(SIZE), batch_size=4, shuffle=True, collate_fn=as_pair),
@@ -114,7 +125,7 @@ LOADERS: dict[str, Any] = {
     ),
 }
 # Sources that end an epoch in the middle of nothing and have to replay it.
-REPLAYED = {name for name in LOADERS if name.startswith(("iter", "own", "sampler", "no ", "a list"))}
+REPLAYED = {name for name in LOADERS if name.startswith(("iter", "own", "sampler", "no ", "a list", "a class"))}
 
 
 @pytest.mark.parametrize("randomness", ["keyed", "global"])

@@ -38,10 +38,11 @@ except TrainingInterrupted as error:
 """
 
 
-def start(folder: Path, sleep: float) -> subprocess.Popen[str]:
-    """Start the script, and wait until it has done a few steps."""
+def start(folder: Path, script: str, *arguments: str) -> subprocess.Popen[str]:
+    """Start a script, and wait until it has done a few steps."""
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT.format(sleep=sleep), str(folder)],
+        [sys.executable, "-c", script, str(folder), *arguments],
+        start_new_session=True,
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
@@ -60,7 +61,7 @@ def start(folder: Path, sleep: float) -> subprocess.Popen[str]:
 def test_a_signal_lets_the_step_finish_saves_it_and_ends_by_convention(
     tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    process = start(tmp_path, 0.01)
+    process = start(tmp_path, SCRIPT.format(sleep=0.01))
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code, errors
@@ -71,8 +72,39 @@ def test_a_signal_lets_the_step_finish_saves_it_and_ends_by_convention(
     assert trainer.progress.step == entry.step >= 3
 
 
+GROUP = """
+import sys
+from bem_core.errors import TrainingInterrupted
+from torch.utils.data import DataLoader
+from tests.training.trainers import Classifier, dataset, options
+
+class Loud(Classifier):
+    def _on_step_end(self, losses):
+        print(self.progress.step, flush=True)
+
+loader = DataLoader(dataset(2000), batch_size=2, num_workers=2, multiprocessing_context="fork")
+config = options(max_steps=100000, save_strategy="no", eval_strategy="no", gradient_accumulation_steps=5)
+trainer = Loud(config | {"data": {"randomness": sys.argv[2]}}, sys.argv[1])
+trainer.setup_training(loader)
+try:
+    trainer.train()
+except TrainingInterrupted as error:
+    sys.exit(error.exit_code)
+"""
+
+
+@pytest.mark.parametrize("randomness", ["keyed", "global"])
+def test_workers_outlive_a_signal_that_the_whole_job_gets(tmp_path: Path, randomness: str) -> None:
+    """Schedulers send it to all processes; torch ends a run at once when a worker is killed."""
+    process = start(tmp_path, GROUP, randomness)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143, errors
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 1
+
+
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
-    process = start(tmp_path, 30)
+    process = start(tmp_path, SCRIPT.format(sleep=30))
     process.send_signal(signal.SIGTERM)
     # It is the handler of the first one that lets the second one through; give it a moment to run.
     for _ in range(200):
