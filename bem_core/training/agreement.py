@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from typing import TYPE_CHECKING
 
@@ -74,7 +73,7 @@ class Agreement:
         number = next((one for one, count in zip(SIGNALS, heard, strict=False) if count), None)
         if number is not None:
             # So that each rank ends with it, also one that did not get it.
-            self._trainer.signals.received = signal.Signals(number)
+            self._trainer.signals.take(number)
             self._trainer.request_stop("signal")
         if asked or number is not None:
             reasons = self._ranks.gather(self._trainer.stop_reason)

@@ -45,10 +45,15 @@ class StopSignals:
         """Put back the handlers that were there."""
         self._restore()
 
+    def take(self, number: int) -> None:
+        """Remember a signal that another process of the run got; this one may get it too, a moment later."""
+        if self.received is None:
+            self.received, self._received_at = signal.Signals(number), time.monotonic()
+
     def _hear(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if self.received is None:
-            self.received, self._received_at = signal.Signals(number), now
+            self.take(number)
         elif now - self._received_at > _SAME_S:
             self._restore()
             signal.raise_signal(number)

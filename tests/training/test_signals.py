@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bem_core.errors import TrainingInterrupted
-from bem_core.training.signals import SIGNALS
+from bem_core.training.signals import SIGNALS, StopSignals
 from tests.training.trainers import Classifier, loaders, options, prepared, trained, weights
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -193,3 +193,10 @@ def test_training_works_in_a_thread_where_no_handlers_can_be_set(tmp_path: Path)
     thread.start()
     thread.join(60)
     assert done[0]["total_steps"] == 3
+
+
+def test_a_signal_that_another_process_got_first_is_the_same_request() -> None:
+    with StopSignals() as signals:
+        signals.take(signal.SIGUSR1)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert signals.received is signal.SIGUSR1
