@@ -16,6 +16,7 @@ import fcntl
 import json
 import os
 import time
+from calendar import timegm
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -247,8 +248,11 @@ class Journal:
 
     def _new_run(self, command: Sequence[str]) -> Path:
         now = time.time()
-        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
-        folder = self._runs / f"{stamp}-{int(now % 1 * 1000):03d}-{os.urandom(2).hex()}"
+        # The order of the names is that of the runs: two of one millisecond, or a clock set back, must not change it.
+        newest = max((folder.name for folder in self._folders()), default="")
+        count = max(int(now * 1000), _milliseconds(newest) + 1)
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(count // 1000))
+        folder = self._runs / f"{stamp}-{count % 1000:03d}-{os.urandom(2).hex()}"
         folder.mkdir()
         (folder / OPEN).touch()
         _write(folder / _START, {"command": list(command), "started": now, "pid": os.getpid()})
@@ -268,6 +272,14 @@ class Journal:
     def _folders(self) -> Iterator[Path]:
         with suppress(FileNotFoundError), os.scandir(self._runs) as entries:
             yield from (Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
+
+
+def _milliseconds(name: str) -> int:
+    """Return when the run with that folder began, in milliseconds since 1970; 0 for what is no name of a run."""
+    try:
+        return timegm(time.strptime(name[:15], "%Y%m%d-%H%M%S")) * 1000 + int(name[16:19])
+    except ValueError:
+        return 0
 
 
 @contextmanager

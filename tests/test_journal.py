@@ -360,6 +360,18 @@ def test_a_run_has_its_command_files_and_summary(project: Path) -> None:
     assert Journal(project).runs()[0].state == "undone"
 
 
+def test_runs_of_one_moment_and_of_a_clock_set_back_keep_their_order(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = put(project / "a.py", b"0")
+    for number, moment in enumerate((1_000_000.5, 1_000_000.5, 999.25, 1_000_000.5)):
+        monkeypatch.setattr("migrate.journal.time.time", lambda moment=moment: moment)
+        perform(project, Change(str(path), b"%d" % number, b"%d" % (number + 1)))
+    for number in (3, 2, 1, 0):
+        assert Journal(project).undo().state == "undone"
+        assert path.read_bytes() == b"%d" % number
+
+
 @pytest.mark.parametrize("part", [slice(-4, None), slice(0, 15)], ids=["end", "start"])
 def test_a_run_can_be_named_by_part_of_its_id(project: Path, part: slice) -> None:
     perform(project, Change(str(put(project / "a.py", b"old")), b"old", b"new"))

@@ -169,12 +169,12 @@ import gc, sys, tracemalloc
 from pathlib import Path
 from tests.training.trainers import prepared
 
-trainer, watch = prepared(Path(sys.argv[1]), max_steps=1920, logging_steps=64, eval_strategy="no", save_strategy="no")
+trainer, watch = prepared(Path(sys.argv[1]), max_steps=3200, logging_steps=64, eval_strategy="no", save_strategy="no")
 trainer.callbacks.remove(watch)
 sizes = {}
 
 def look(losses):
-    if trainer.progress.step in (640, 1920):
+    if trainer.progress.step in (640, 1920, 3200):
         gc.collect()
         sizes[trainer.progress.step] = tracemalloc.get_traced_memory()[0]
 
@@ -182,7 +182,7 @@ trainer._on_step_end = look
 trainer.overrides = lambda hook: True
 tracemalloc.start()
 trainer.train()
-print(sizes[1920] - sizes[640])
+print(min(sizes[1920] - sizes[640], sizes[3200] - sizes[1920]))
 """
 
 
@@ -190,5 +190,5 @@ def test_memory_does_not_grow_with_the_steps(tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", MEMORY, str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=True)
-    # The smallest object kept for each step would be 30 kB.
+    # The smallest object kept for each step would be 30 kB in both of two spans; caches fill in one of them.
     assert int(done.stdout) < 15_000
