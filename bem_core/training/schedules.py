@@ -27,7 +27,8 @@ def constant(warmup: int, total: int) -> Shape:
 
 def linear(warmup: int, total: int, min_ratio: float = 0.0) -> Shape:
     """Rise to 1, then fall in a line to ``min_ratio`` at the last step."""
-    return _rise(warmup, lambda step: 1.0 - (1.0 - min_ratio) * _progress(step, warmup, total))
+    fall, span = 1.0 - min_ratio, max(1, total - warmup)
+    return lambda step: step / warmup if step < warmup else 1.0 - fall * min(1.0, (step - warmup) / span)
 
 
 def cosine(warmup: int, total: int, min_ratio: float = 0.0, num_cycles: float = 0.5) -> Shape:
