@@ -33,24 +33,33 @@ def main() -> int:
     parser.add_argument("--work", choices=(*GOALS, *OTHERS), action="append", help="only this (may be repeated)")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--steps", type=int, help="steps that are measured in a run")
-    parser.add_argument("--peers", action="store_true", help="other trainers too; installed at the first use")
+    parser.add_argument("--no-peers", action="store_true", help="not the other trainers, which are installed at first")
     parser.add_argument("--json", type=Path, help="write all figures here")
     parser.add_argument("--run", nargs=3, metavar=("LOOP", "WORK", "STEPS"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.run:
         print(json.dumps(run(*args.run)))
         return 0
-    loops = dict.fromkeys(LOOPS, sys.executable)
-    if args.peers:
-        from _trainer_peers import environment
-
-        loops |= dict.fromkeys(PEERS, environment())
     figures = {}
     for work in args.work or [*GOALS, *OTHERS]:
-        figures[work] = OTHERS[work]() if work in OTHERS else measure(work, loops, args.rounds, args.steps)
+        if work in OTHERS:
+            figures[work] = OTHERS[work]()
+        else:
+            peers = work == "tiny" and not args.no_peers
+            figures[work] = measure(work, loops_of(peers), args.rounds, args.steps)
     if args.json:
         args.json.write_text(json.dumps(figures, indent=2), encoding="utf-8")
     return 0
+
+
+def loops_of(peers: bool) -> dict[str, str]:
+    """Return the Python that each loop runs with."""
+    loops = dict.fromkeys(LOOPS, sys.executable)
+    if peers:
+        from _trainer_peers import environment
+
+        loops |= dict.fromkeys(PEERS, environment())
+    return loops
 
 
 def run(loop: str, work: str, steps: str) -> dict[str, float]:
