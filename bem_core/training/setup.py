@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from torch import nn
 from torch.optim import Optimizer
 from torch.utils.checkpoint import checkpoint
@@ -65,7 +66,24 @@ def output_dir(config: ExperimentConfig, given: Path | str | None) -> Path:
 def local_index(hardware: HardwareConfig) -> int:
     """Return the number of the CUDA device of this process."""
     rank = max(int(os.environ.get("LOCAL_RANK", hardware.local_rank)), 0)
-    return hardware.gpu_ids[rank % len(hardware.gpu_ids)] if hardware.gpu_ids else rank
+    # Asking for names starts CUDA, so only where they matter.
+    count = torch.cuda.device_count() if hardware.preferred_gpu else 0
+    names = [torch.cuda.get_device_name(one) for one in range(count)]
+    return choose_gpu(hardware, names, rank)
+
+
+def choose_gpu(hardware: HardwareConfig, names: list[str], rank: int) -> int:
+    """Return the device of a process: among ``gpu_ids``, else those that ``preferred_gpu`` names, else all.
+
+    Args:
+        hardware: The options.
+        names: Of all devices.
+        rank: Number of the process on this machine.
+    """
+    wanted = (hardware.preferred_gpu or "").lower()
+    preferred = [number for number, name in enumerate(names) if wanted and wanted in name.lower()]
+    chosen = hardware.gpu_ids or preferred
+    return chosen[rank % len(chosen)] if chosen else rank
 
 
 def check_hardware(hardware: HardwareConfig, device: torch.device, ranks: Ranks) -> None:
@@ -78,12 +96,34 @@ def check_hardware(hardware: HardwareConfig, device: torch.device, ranks: Ranks)
         raise ConfigError("hardware.distributed: there is one process only; start it with torchrun --nproc-per-node N")
     if device.type == "cuda":
         found = torch.cuda.get_device_properties(device)
-        memory = found.total_memory / 1e9
-        if hardware.min_gpu_memory_gb and memory < hardware.min_gpu_memory_gb:
-            wanted = f"expected at least {hardware.min_gpu_memory_gb} GB"
-            raise ConfigError(f"hardware.min_gpu_memory_gb: {wanted}, {found.name} has {memory:.1f} GB")
+        check_gpu(hardware, found.name, found.total_memory / 1e9, torch.version.cuda)
         torch.backends.cuda.matmul.allow_tf32 = hardware.tf32
         torch.backends.cudnn.allow_tf32 = hardware.tf32
+
+
+def check_gpu(hardware: HardwareConfig, name: str, memory_gb: float, version: str | None) -> None:
+    """See that a GPU is what the experiment asks for.
+
+    Args:
+        hardware: What it asks for.
+        name: Of the device.
+        memory_gb: Of the device.
+        version: Of CUDA; None where torch was built for something else.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    if hardware.min_gpu_memory_gb and memory_gb < hardware.min_gpu_memory_gb:
+        wanted = f"expected at least {hardware.min_gpu_memory_gb} GB"
+        raise ConfigError(f"hardware.min_gpu_memory_gb: {wanted}, {name} has {memory_gb:.1f} GB")
+    if hardware.cuda_version is None:
+        return
+    try:
+        wanted_versions = SpecifierSet(hardware.cuda_version)
+    except InvalidSpecifier as error:
+        raise ConfigError(f"hardware.cuda_version: expected something like '>=12.1': {error}") from error
+    if version is None or version not in wanted_versions:
+        raise ConfigError(f"hardware.cuda_version: expected {hardware.cuda_version}, torch has CUDA {version}")
 
 
 def mover(device: torch.device) -> Callable[[Any], Any] | None:
