@@ -160,8 +160,9 @@ class LoggingConfig:
 
     Attributes:
         log_file: File of the log; by default one in ``output.output_dir``.
-        log_dir: Folder for what is logged besides.
+        log_dir: Folder of the event files of TensorBoard; by default ``tensorboard`` in the folder of the run.
         log_frequency: Steps between values of `metrics_to_log`.
+        metrics_to_log: Which metrics a component logs while it trains, of those that it has.
         export_formats: Files that metrics are written to, ``metrics.jsonl`` and ``metrics.csv``.
         profile_steps: Steps that `torch.profiler` records, after ten that warm up; 0 for none.
     """

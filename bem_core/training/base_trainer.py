@@ -317,6 +317,15 @@ class BaseTrainer(Hooks):
         record |= setup.learning_rates(self.optimizer)
         if self.grad_norm is not None:
             record["grad_norm"] = self.grad_norm.item()
+        self._tell(record)
+
+    def write_metrics(self) -> None:
+        """Write down those of the component's own metrics that ``logging.metrics_to_log`` names."""
+        found = self._metrics()
+        chosen = {name: float(found[name]) for name in self.config.logging.metrics_to_log if name in found}
+        self._tell({"step": self.progress.step, "epoch": self.progress.epoch, **chosen})
+
+    def _tell(self, record: dict[str, Any]) -> None:
         for callback in self.callbacks:
             callback.on_log(self, record)
 

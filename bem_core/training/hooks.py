@@ -103,6 +103,10 @@ class Hooks(ABC):
     def _on_step_end(self, losses: Mapping[str, Tensor]) -> None:  # noqa: B027 - a hook
         """Run after each step, with its losses on the device."""
 
+    def _metrics(self) -> dict[str, float]:
+        """Return what the component knows of itself after a step; ``logging.metrics_to_log`` says what is logged."""
+        return {}
+
     def _checkpointed_modules(self) -> list[nn.Module]:
         """Return the modules whose activations ``hardware.gradient_checkpointing`` computes again when needed."""
         return setup.repeated_modules(self.model)

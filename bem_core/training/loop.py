@@ -50,6 +50,8 @@ class Loop:
         self._log_due = Due("steps", 1 if config.fast_dev_run else config.logging_steps)
         self._eval_due = Due(config.eval_strategy, config.eval_steps, config.eval_start, config.eval_interval_s, clock)
         self._save_due = Due(config.save_strategy, config.save_steps, None, config.save_interval_s, clock)
+        named = trainer.config.logging.metrics_to_log and trainer.overrides("_metrics")
+        self._metrics_due = Due("steps" if named else "no", trainer.config.logging.log_frequency)
         self._on_step = [one for one in trainer.callbacks if type(one).on_step_end is not Callback.on_step_end]
         self._has_hook = trainer.overrides("_on_step_end")
         self._evaluate_later = self._save_later = False
@@ -186,6 +188,8 @@ class Loop:
         last = self._reason is not None and self._reason not in RESUMABLE
         if self._log_due.at(before, now) or (last and not self._trainer.meter.is_empty()):
             self._trainer.write_log()
+        if self._metrics_due.at(before, now):
+            self._trainer.write_metrics()
         self._evaluate_later |= self._eval_due.at(before, now) or (last and self._eval_due.ever)
         self._save_later |= self._save_due.at(before, now) or (last and self._save_due.ever)
         if last or not self._trainer.source.whole_epochs:
@@ -194,7 +198,8 @@ class Loop:
         self._next = self._next_due(now)
 
     def _next_due(self, now: int) -> int:
-        dues = [due.next_after(now) for due in (self._log_due, self._eval_due, self._save_due) if due.watches]
+        every = (self._log_due, self._metrics_due, self._eval_due, self._save_due)
+        dues = [due.next_after(now) for due in every if due.watches]
         return min(dues) if self._end is None else min(*dues, self._end - self._spare)
 
     def _evaluate(self) -> bool:

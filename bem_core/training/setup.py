@@ -238,7 +238,7 @@ def callbacks(
         found.append(MetricsFile(folder, list(chosen.export_formats)))
     found.append(Timing(folder))
     if chosen.tensorboard_enabled:
-        found.append(TensorBoard(folder / "tensorboard"))
+        found.append(TensorBoard(Path(chosen.log_dir) if chosen.log_dir else folder / "tensorboard"))
     if chosen.wandb_enabled:
         found.append(WeightsAndBiases(config, folder))
     if chosen.mlflow_enabled:

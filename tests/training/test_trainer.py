@@ -192,3 +192,18 @@ def test_memory_does_not_grow_with_the_steps(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=True)
     # The smallest object kept for each step would be 30 kB in both of two spans; caches fill in one of them.
     assert int(done.stdout) < 15_000
+
+
+def test_a_component_logs_those_of_its_metrics_that_are_asked_for(tmp_path: Path) -> None:
+    class Watched(Classifier):
+        def _metrics(self) -> dict[str, float]:
+            return {"twice": 2.0 * self.progress.step, "hidden": 1.0}
+
+    sections = {"logging": {"metrics_to_log": ["twice", "absent"], "log_frequency": 2}}
+    prepared(tmp_path, Watched, sections=sections, max_steps=5, logging_steps=100)[0].train()
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [record for record in records if "twice" in record] == [
+        {"step": 2, "epoch": 0, "twice": 4.0},
+        {"step": 4, "epoch": 0, "twice": 8.0},
+    ]
+    assert not any("hidden" in record for record in records)
