@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from migrate.configs import search_grow as grow
 from migrate.configs.search_assign import reassign
 from migrate.configs.search_grow import Proposal
-from migrate.configs.search_state import Limits, State
+from migrate.configs.search_state import Budgeted, Limits, State
 from migrate.configs.search_values import settle
 
 NUM_SETTLES = 4
@@ -72,25 +72,13 @@ def remove(state: State, number: int) -> None:
     del state.content[number], state.parents[number]
 
 
-class Search:
+class Search(Budgeted):
     """Hill climbing with moves that add, remove and move templates.
 
     Attributes:
         work: Documents times templates of all states tried so far: a clock that runs the same on every machine.
         end: Value of `work` at which no further change is tried.
     """
-
-    def __init__(self, limits: Limits, num_bases: int, price: float, work: int) -> None:
-        self.limits = limits
-        self.num_bases = num_bases
-        self.price = price
-        self.work = 0
-        self.end = work
-
-    def score(self, state: State) -> float:
-        """Return the cost with the price of each template, and a ban on too many."""
-        over = max(0, state.num_free() - self.limits.templates)
-        return state.cost() + self.price * state.num_free() + 1e6 * over
 
     def polish(self, state: State) -> State:
         """Return ``state`` with the best values and bases for its structure."""

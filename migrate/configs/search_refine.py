@@ -8,7 +8,7 @@ from migrate.configs import search_grow as grow
 from migrate.configs.search_facts import Facts
 from migrate.configs.search_local import Local
 from migrate.configs.search_loop import remove, tidy
-from migrate.configs.search_state import Limits, State
+from migrate.configs.search_state import Budgeted, Limits, State
 
 NUM_TRIALS = 8
 # Parts torn down in vain before a search gives up.
@@ -19,7 +19,7 @@ MAX_LOSS = 12
 SLACK = 3
 
 
-class Refine:
+class Refine(Budgeted):
     """Hill climbing from a good state.
 
     Attributes:
@@ -29,16 +29,7 @@ class Refine:
 
     def __init__(self, facts: Facts, limits: Limits, num_bases: int, price: float, work: int) -> None:
         self.facts = facts
-        self.limits = limits
-        self.num_bases = num_bases
-        self.price = price
-        self.work = 0
-        self.end = work
-
-    def score(self, state: State) -> float:
-        """Return the cost with the price of each template, and a ban on too many."""
-        over = max(0, state.num_free() - self.limits.templates)
-        return state.cost() + self.price * state.num_free() + 1e6 * over
+        super().__init__(limits, num_bases, price, work)
 
     def run(self, state: State) -> State:
         """Return the cheapest state that was found from ``state``."""

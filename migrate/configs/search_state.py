@@ -153,3 +153,24 @@ def saved(index: Index, document: int, content: Content) -> int:
     """Return the leaves that ``document`` need not write over ``content``, less its deletions."""
     kept = (index.held[document] & content.facts).bit_count()
     return kept - (index.lacks[document] & content.nodes).bit_count()
+
+
+class Budgeted:
+    """What searches share: what they may spend, and what they judge a state by.
+
+    Attributes:
+        work: What has been spent so far: a clock that runs the same on every machine.
+        end: Value of `work` at which no further change is tried.
+    """
+
+    def __init__(self, limits: Limits, num_bases: int, price: float, work: int) -> None:
+        self.limits = limits
+        self.num_bases = num_bases
+        self.price = price
+        self.work = 0
+        self.end = work
+
+    def score(self, state: State) -> float:
+        """Return the cost with the price of each template, and a ban on too many."""
+        over = max(0, state.num_free() - self.limits.templates)
+        return state.cost() + self.price * state.num_free() + 1e6 * over
