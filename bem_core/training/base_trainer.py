@@ -23,6 +23,7 @@ from bem_core.training.callbacks import Callback, running
 from bem_core.training.distributed import join
 from bem_core.training.evaluating import FirstBatches, agreed, judge_of, part_of, prefixed
 from bem_core.training.finishing import finish, raise_interruption, summary
+from bem_core.training.foreign import LegacyCheckpoint
 from bem_core.training.guards import FiniteGuard
 from bem_core.training.hooks import Hooks
 from bem_core.training.loop import Loop
@@ -69,6 +70,8 @@ class BaseTrainer(Hooks):
 
     #: Values by dotted key that ``compat: legacy`` selects.
     legacy_options: ClassVar[Mapping[str, Any]] = {}
+    #: What the files hold that the component's old trainer wrote; None where it had none.
+    legacy_checkpoint: ClassVar[LegacyCheckpoint | None] = None
 
     optimizer: Optimizer
     scheduler: LRScheduler | None
@@ -277,7 +280,7 @@ class BaseTrainer(Hooks):
         """Put the run back to a checkpoint, exactly.
 
         Args:
-            path: A folder that `save_checkpoint` made.
+            path: A folder that `save_checkpoint` made, or a file of the component's old trainer.
 
         Raises:
             CheckpointError: It is damaged, or of another model (it lists keys and shapes).
@@ -291,11 +294,11 @@ class BaseTrainer(Hooks):
         """Let `train` go on from a checkpoint.
 
         Args:
-            path: Its folder, or ``auto`` for the newest one in the folder of the run that is whole; without any,
-                `train` begins anew.
+            path: Its folder, a file of the component's old trainer, or ``auto`` for the newest one in the folder of the
+                run that is whole; without any, `train` begins anew.
 
         Raises:
-            CheckpointError: There is no such folder.
+            CheckpointError: It is not there.
         """
         saving.check_source(self, path)
         self._resume = path

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bem_core.errors import CheckpointError
 from bem_core.training.checkpoint import load_model_part, load_tree
 from bem_core.training.checkpoint_store import SHARDS
+from bem_core.training.foreign import restore_foreign
 from bem_core.training.parallel import is_sharded
 from bem_core.training.persistence import load_state_tree, state_tree
 
@@ -80,11 +81,15 @@ def restore(trainer: BaseTrainer, source: Path | str) -> None:
 
     Args:
         trainer: Set up.
-        source: A checkpoint, or ``auto`` for the newest one of the run that is whole; without any nothing is done.
+        source: A checkpoint, a file that the component's old trainer wrote, or ``auto`` for the newest one of the run
+            that is whole; without any nothing is done.
 
     Raises:
         CheckpointError: It is damaged, or of another model or run; or none of those of the run is whole.
     """
+    if source != "auto" and Path(source).is_file():
+        restore_foreign(trainer, Path(source))
+        return
     # A run that was ended before it saved anything begins anew, in its own folder.
     trainer.owns_folder |= source == "auto"
     found = _read(trainer, source)
@@ -148,7 +153,7 @@ def check_source(trainer: BaseTrainer, path: Path | str) -> None:
         CheckpointError: It is not.
     """
     with trainer.ranks.together():
-        if trainer.ranks.is_main and path != "auto" and not Path(path).is_dir():
+        if trainer.ranks.is_main and path != "auto" and not Path(path).exists():
             raise CheckpointError(
                 f"{path}: there is no such checkpoint; 'auto' takes the newest of {trainer.checkpoints.root}"
             )
