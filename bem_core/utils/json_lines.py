@@ -69,6 +69,11 @@ class JsonLines(Dataset[Any]):
         """Yield all values in the order of the file."""
         return (self[index] for index in range(len(self)))
 
+    def where(self, index: int) -> str:
+        """Return ``path:line`` of a value."""
+        start = int(self._starts[index])
+        return str(Location(str(self.path), _line_number(self._text(), start)))
+
     def validate(self) -> None:
         """Read every line once.
 
@@ -134,8 +139,12 @@ def _blank(text: mmap.mmap, starts: npt.NDArray[np.int64]) -> npt.NDArray[np.boo
     return blank
 
 
+def _line_number(text: mmap.mmap, start: int) -> int:
+    return 1 + sum(text[at : min(at + _CHUNK_BYTES, start)].count(b"\n") for at in range(0, start, _CHUNK_BYTES))
+
+
 def _describe(path: Path, text: mmap.mmap, start: int, line: bytes, error: Exception) -> str:
-    number = 1 + sum(text[at : min(at + _CHUNK_BYTES, start)].count(b"\n") for at in range(0, start, _CHUNK_BYTES))
+    number = _line_number(text, start)
     if isinstance(error, json.JSONDecodeError):
         return f"{Location(str(path), number, error.colno)}: not JSON: {error.msg}"
     if isinstance(error, UnicodeDecodeError):
