@@ -1,4 +1,8 @@
-"""Performance track: four adapters at the same parameter budget."""
+"""
+BEM 2.0 Performance Track: four adapters at the same parameter budget.
+
+PT1 head-group gating, PT2 dynamic rank mask, PT3 Kronecker @ W_down, PT4 residual FiLM.
+"""
 
 from .pt1_head_gating import HeadGroupGatingConfig, HeadGroupGatingModule, AttentionGateController
 from .pt2_dynamic_mask import DynamicRankMaskConfig, DynamicRankMaskModule, SparseMaskController
