@@ -160,7 +160,7 @@ _PARAMETERS = {
         cache_policy_config canary_gating controller dual_path_config encoder film_config horizon kl_bound
         lora_config lorahub_config memory_system moelora_config multimodal per_layer_basis precision qlora_config
         quantization retrieval_index router_type runtime_adjustable safety_basis_type sep_enabled shadow_mode
-        ssm_coupling switch_lora_config target_size type update_type use_hysteresis vision
+        ssm_coupling switch_lora_config target_size type update_type use_hysteresis vision vision_dim
     """,
     "output": """
         export_metrics generate_plots log_streaming required_outputs save_attention_maps save_best_only
@@ -187,7 +187,9 @@ _PARAMETERS = {
     """,
     "training": """
         action_smoothing adaptive_lr adversarial_schedule alignment_loss_weight alignment_weight aux_loss_weight
-        basis_orthogonal_reg bc_batch_size bc_epochs budget_penalty_weight composition_learning
+        basis_orthogonal_reg bc_batch_size bc_epochs budget_penalty_weight code_dim composition_learning
+        conflict_loss_weight consistency_loss_weight controller_dim coverage_loss_weight hallucination_loss_weight
+        primary_loss_weight vision_dim
         composition_loss_weight constitutional_loss_weight constraint_warmup_epochs contradiction_loss_weight
         controller_lr controller_lr_multiplier curriculum_stages decorrelation_annealing decorrelation_loss_weight
         diagonal_training diversity_loss_weight diversity_weight emergency_reset_threshold
@@ -211,7 +213,7 @@ _PARAMETERS = {
 }
 
 # Sections of components whose names are so near to those of the schema that they would pass for typing mistakes.
-COMPONENTS = frozenset("experiment models outputs validation".split())
+COMPONENTS = frozenset("experiment models outputs pg_training validation".split())
 
 
 def _table() -> dict[Path, Path]:

@@ -2,8 +2,8 @@
 """Make the small data that stand where the corpora, images and hub models stood.
 
 Usage:
-    python scripts/dev/make_small_data.py                 # texts, vqa questions and the tiny model, into data/ and models/
-    python scripts/dev/make_small_data.py --images-only   # only the images of data/vqa/images (they are not in git)
+    python scripts/dev/make_small_data.py                 # texts, images, vqa questions and the tiny model
+    python scripts/dev/make_small_data.py --images-only   # only the images of data/vqa/images
 """
 import argparse
 import json
@@ -45,7 +45,8 @@ def make_questions(path, count, seed):
             "detected_objects": [shape],
         })
     with open(path, "w") as f:
-        json.dump(items, f, indent=1)
+        for item in items:
+            f.write(json.dumps(item) + "\n")
     print("wrote", path)
 
 
@@ -104,8 +105,8 @@ def main():
     make_texts(os.path.join(data, "train.jsonl"), 240, 1)
     make_texts(os.path.join(data, "val.jsonl"), 60, 2)
     make_texts(os.path.join(data, "test.jsonl"), 60, 3)
-    make_questions(os.path.join(data, "vqa", "train.json"), 96, 4)
-    make_questions(os.path.join(data, "vqa", "val.json"), 24, 5)
+    make_questions(os.path.join(data, "vqa", "train.jsonl"), 96, 4)
+    make_questions(os.path.join(data, "vqa", "val.jsonl"), 24, 5)
     make_model(os.path.join(args.root, "models", "tiny-causal-lm"), os.path.join(data, "train.jsonl"))
 
 

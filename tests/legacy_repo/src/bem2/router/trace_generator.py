@@ -211,6 +211,8 @@ class TraceGenerator:
     ) -> List[SyntheticTrace]:
         if domain_distribution is None:
             domain_distribution = {"code": 0.4, "formal": 0.3, "safety": 0.2, "mixed": 0.1}
+        # the experiments write Code, the texts are filed under code
+        domain_distribution = {d.lower(): share for d, share in domain_distribution.items()}
         domains = list(domain_distribution.keys())
         weights = [float(domain_distribution[d]) for d in domains]
         traces = []
