@@ -102,6 +102,8 @@ class TrainingConfig:
         eval_steps: Steps between evaluations, with ``eval_strategy: steps``.
         eval_start: The first of these steps; 0 is before training. By default `eval_steps`.
         eval_interval_s: Seconds between evaluations, with ``eval_strategy: time``.
+        eval_rng: Whether what an evaluation draws from the global random generators is undone after it (``fenced``), or
+            changes what training draws (``shared``).
         save_steps: Steps between checkpoints, with ``save_strategy: steps``.
         save_interval_s: Seconds between checkpoints, with ``save_strategy: time``.
         logging_steps: Steps between lines of the log.
@@ -151,6 +153,7 @@ class TrainingConfig:
     eval_steps: Positive = 100
     eval_start: Count | None = None
     eval_interval_s: PositiveFloat | None = None
+    eval_rng: Literal["fenced", "shared"] = "fenced"
     save_strategy: Strategy = "steps"
     save_steps: Positive = 500
     save_interval_s: PositiveFloat | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -216,7 +216,7 @@ class BaseTrainer(Hooks):
     # Evaluation.
 
     def evaluate(self) -> dict[str, float]:
-        """Evaluate, and leave everything as it was: random generators, modes of all modules, gradients.
+        """Evaluate, and leave everything as it was: modes, gradients; random generators unless ``eval_rng`` says so.
 
         Returns:
             The metrics of `_evaluate`, each name with ``eval_`` in front.
@@ -229,7 +229,8 @@ class BaseTrainer(Hooks):
         if self.eval_dataloader is None:
             raise TrainingError("there is no evaluation data: setup_training got no eval_dataloader")
         with named_failures(self.ranks):
-            with rng_fence(), evaluation_mode(self.model), torch.no_grad(), self.precision.autocast():
+            fence = rng_fence() if self.config.training.eval_rng == "fenced" else nullcontext()
+            with fence, evaluation_mode(self.model), torch.no_grad(), self.precision.autocast():
                 metrics = prefixed(self._evaluate(self.eval_dataloader))
             return agreed(metrics, self.ranks, self.config.evaluation.sharded)
 

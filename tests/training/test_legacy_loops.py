@@ -27,9 +27,9 @@ def loss_of(model: nn.Module, batch: Any) -> Tensor:
 
 
 def test_router_by_imitation(tmp_path: Path) -> None:
-    """Epochs; the learning rate moves in the warm-up only; evaluation after each epoch."""
+    """Epochs; the learning rate moves in the warm-up only; evaluation after each epoch, which draws a seed of workers."""
     seed_everything(42)
-    model, (loader, _), losses = mlp(), loaders(20), []
+    model, (loader, held_out), losses = mlp(), loaders(20), []
     optimizer = AdamW(model.parameters(), lr=RATE, weight_decay=DECAY)
     scheduler = lr_scheduler.LinearLR(optimizer, start_factor=0.1, total_iters=7)
     step = 0
@@ -44,6 +44,8 @@ def test_router_by_imitation(tmp_path: Path) -> None:
                 scheduler.step()
             losses.append(loss.item())
             step += 1
+        for _ in held_out:
+            pass
     trainer, watch = trained(
         tmp_path,
         data=loaders(20),
@@ -58,6 +60,7 @@ def test_router_by_imitation(tmp_path: Path) -> None:
         warmup_steps=7,
         max_grad_norm=0.5,
         eval_strategy="epoch",
+        eval_rng="shared",
         save_strategy="no",
     )
     assert watch.losses == losses
