@@ -70,8 +70,9 @@ class BaseTrainer(Hooks):
 
     #: Values by dotted key that ``compat: legacy`` selects.
     legacy_options: ClassVar[Mapping[str, Any]] = {}
-    #: What the files hold that the component's old trainer wrote; None where it had none.
-    legacy_checkpoint: ClassVar[LegacyCheckpoint | None] = None
+    #: What the files hold that the component's old trainer wrote; None where it had none. One that had several may set
+    #: it on the object.
+    legacy_checkpoint: LegacyCheckpoint | None = None
 
     optimizer: Optimizer
     scheduler: LRScheduler | None

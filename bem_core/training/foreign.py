@@ -30,6 +30,7 @@ class LegacyCheckpoint:
         model: Key of a state dict, and what stands before its names in our model; a number or a tensor is put under
             the very name.
         names: Patterns of names, and what takes their place, in order, before they get their prefix; as in `re.sub`.
+        dropped: Patterns of names in the old state dict, before they are changed, that our model has no place for.
         kept: Patterns of names in our model that the old checkpoint may lack; they stay as they are.
         optimizer: Key of the state of the optimizer; None where the old trainer kept none.
         scheduler: The same of the scheduler.
@@ -38,6 +39,7 @@ class LegacyCheckpoint:
 
     model: Mapping[str, str] = field(default_factory=lambda: {"model_state_dict": ""})
     names: Mapping[str, str] = field(default_factory=dict)
+    dropped: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     optimizer: str | None = "optimizer_state_dict"
     scheduler: str | None = "scheduler_state_dict"
@@ -97,11 +99,12 @@ def _mapping(saved: Mapping[str, Any], key: str, variant: str, path: Path) -> di
 
 def _model(trainer: BaseTrainer, layout: LegacyCheckpoint, saved: Mapping[str, Any], path: Path) -> dict[str, Any]:
     own = trainer.model.state_dict()
-    found = {name: value for name, value in own.items() if any(re.fullmatch(one, name) for one in layout.kept)}
+    found = {name: value for name, value in own.items() if _matches(name, layout.kept)}
     for key, prefix in layout.model.items():
         part = _part(saved, key, trainer.config.variant_id or "", path)
         if isinstance(part, Mapping):
-            found |= {prefix + _renamed(str(name), layout.names): value for name, value in part.items()}
+            taken = {str(name): value for name, value in part.items() if not _matches(str(name), layout.dropped)}
+            found |= {prefix + _renamed(name, layout.names): value for name, value in taken.items()}
         else:
             found[prefix] = _like(part, own[prefix])
     return found
@@ -109,6 +112,10 @@ def _model(trainer: BaseTrainer, layout: LegacyCheckpoint, saved: Mapping[str, A
 
 def _like(value: Any, own: Tensor) -> Tensor:
     return torch.as_tensor(value, dtype=own.dtype).reshape(own.shape)
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(re.fullmatch(one, name) for one in patterns)
 
 
 def _renamed(name: str, patterns: Mapping[str, str]) -> str:

@@ -53,6 +53,7 @@ class Old(Classifier):
     legacy_checkpoint = LegacyCheckpoint(
         model={"state.{variant}": ""},
         names={r"^net\.": ""},
+        dropped=(r"count",),
         optimizer="optimizers.{variant}",
         scheduler="schedule",
         progress=lambda saved: {"step": saved["step"], "epoch": saved["epoch"] + 1, "best": float(saved["best"])},
@@ -80,7 +81,10 @@ class OldRun:
 
     def state(self) -> dict[str, Any]:
         return {
-            "state": {"A": {f"net.{name}": value for name, value in self.model.state_dict().items()}},
+            "state": {
+                "A": {f"net.{name}": value for name, value in self.model.state_dict().items()}
+                | {"count": torch.tensor(3)}
+            },
             "optimizers": {"A": self.optimizer.state_dict()},
             "schedule": self.scheduler.state_dict(),
             "step": self.step,

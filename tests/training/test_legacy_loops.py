@@ -27,7 +27,7 @@ def loss_of(model: nn.Module, batch: Any) -> Tensor:
 
 
 def test_router_by_imitation(tmp_path: Path) -> None:
-    """Epochs; the learning rate moves in the warm-up only; evaluation after each epoch, which draws a seed of workers."""
+    """Epochs; the learning rate moves in the warm-up only; evaluation after each epoch draws too."""
     seed_everything(42)
     model, (loader, held_out), losses = mlp(), loaders(20), []
     optimizer = AdamW(model.parameters(), lr=RATE, weight_decay=DECAY)
