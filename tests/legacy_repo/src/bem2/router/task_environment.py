@@ -78,15 +78,13 @@ class CodeCompletionEnvironment(TaskEnvironment):
         num_chunks = self.max_sequence_length // self.chunk_size
         names = ["code", "formal", "safety"]
         mixture = torch.tensor([0.6, 0.2, 0.2])
-        text, domains = "", []
-        for _ in range(num_chunks):
-            domain = names[int(torch.multinomial(mixture, 1))]
-            chunk = ""
-            while len(chunk) < self.chunk_size:
-                patterns = self.code_patterns[domain]
-                chunk += patterns[int(torch.randint(len(patterns), (1,)))] + " "
-            text += chunk[: self.chunk_size]
-            domains.append(domain)
+        domains = [names[i] for i in torch.multinomial(mixture, num_chunks, replacement=True).tolist()]
+        # no pattern is shorter than 26 characters
+        picks = torch.randint(4, (num_chunks, self.chunk_size // 26 + 1)).tolist()
+        text = ""
+        for domain, pick in zip(domains, picks):
+            chunk = " ".join(self.code_patterns[domain][i] for i in pick)
+            text += chunk[: self.chunk_size].ljust(self.chunk_size)
         input_ids = torch.tensor([list(text.encode("ascii"))])
         return TaskState(
             input_ids=input_ids,
@@ -186,15 +184,13 @@ class FormalReasoningEnvironment(TaskEnvironment):
         num_chunks = self.max_sequence_length // self.chunk_size
         names = ["code", "formal", "safety"]
         mixture = torch.tensor([0.2, 0.6, 0.2])
-        text, domains = "", []
-        for _ in range(num_chunks):
-            domain = names[int(torch.multinomial(mixture, 1))]
-            chunk = ""
-            while len(chunk) < self.chunk_size:
-                patterns = self.reasoning_patterns[domain]
-                chunk += patterns[int(torch.randint(len(patterns), (1,)))] + " "
-            text += chunk[: self.chunk_size]
-            domains.append(domain)
+        domains = [names[i] for i in torch.multinomial(mixture, num_chunks, replacement=True).tolist()]
+        # no pattern is shorter than 26 characters
+        picks = torch.randint(4, (num_chunks, self.chunk_size // 26 + 1)).tolist()
+        text = ""
+        for domain, pick in zip(domains, picks):
+            chunk = " ".join(self.reasoning_patterns[domain][i] for i in pick)
+            text += chunk[: self.chunk_size].ljust(self.chunk_size)
         input_ids = torch.tensor([list(text.encode("ascii"))])
         return TaskState(
             input_ids=input_ids,
