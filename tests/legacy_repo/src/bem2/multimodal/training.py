@@ -310,12 +310,12 @@ class MultimodalTrainer:
         codes, state = self.model(
             hidden_states, attention_mask, vision_features=features, return_routing_state=True
         )
+        logits = self.model.answer_logits(codes)
         text = self.model._summarize(hidden_states, attention_mask)
         object_mask = self._object_mask(batch, features)
         coverage_metrics = self.consistency_gate.coverage_analyzer(state.vision_features, object_mask)
         consistency_metrics = self.consistency_gate.consistency_analyzer(state.vision_features, text)
 
-        logits = self.model.answer_logits(codes)
         generated_texts = self._generate_text(logits, hidden_states)
         primary_loss = self._compute_primary_loss(logits, batch["answers"])
         with torch.no_grad():
