@@ -1,0 +1,93 @@
+"""Rollouts: what a policy did in its task, and what it is to learn from that.
+
+Shapes: B documents, T steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bem2.router.losses import advantages, normalized
+from bem2.router.macro_policy import EXPERT, RANK, MacroPolicy, MacroPolicyState
+from bem2.router.settings import PPOConfig
+from bem2.router.task_environment import TaskEnvironment
+
+Generators = Sequence[torch.Generator | None]
+
+
+class Rollout(NamedTuple):
+    """What happened in T steps.
+
+    Attributes:
+        states: Of each step.
+        chosen: What the policy chose, ``(T, B, 5)``.
+        done: What was carried out, ``(T, B, 5)``.
+        log_probs: Of what it chose, ``(T, B)``.
+        values: What it expected, ``(T, B)``.
+        rewards: What it got, ``(T, B)``.
+        performance: The part of the reward for the result, ``(T, B)``.
+    """
+
+    states: list[MacroPolicyState]
+    chosen: Tensor
+    done: Tensor
+    log_probs: Tensor
+    values: Tensor
+    rewards: Tensor
+    performance: Tensor
+
+    def flip_rate(self) -> Tensor:
+        """Return how often the expert changed from a chunk to the next, ``(B,)``."""
+        experts = self.done[..., EXPERT]
+        return (experts[1:] != experts[:-1]).float().sum(0) / max(1, len(experts) - 1)
+
+    def mean_rank(self) -> Tensor:
+        """Return the mean rank budget, ``(B,)``."""
+        return self.done[..., RANK].mean(0)
+
+
+@torch.no_grad()
+def collect(
+    policy: MacroPolicy, environment: TaskEnvironment, generators: Generators, horizon: int, *, sample: bool
+) -> Rollout:
+    """Let a policy route new documents.
+
+    Args:
+        policy: In whatever mode it is.
+        environment: Makes the documents and pays.
+        generators: Of each of the B documents; None for the global one of torch.
+        horizon: Chunks of a document at most.
+        sample: Whether actions are drawn; the most likely ones are taken otherwise.
+    """
+    documents = environment.documents(generators)
+    device = next(policy.parameters()).device
+    last = torch.zeros(len(generators), 5, device=device)
+    states, steps = [], []
+    for step in range(min(horizon, environment.num_chunks)):
+        state = environment.observe(documents, step, last)
+        output, chosen, done = policy.act(state, sample=sample)
+        paid = environment.reward(documents, step, done, last)
+        reward, performance = (one.float().to(device) for one in (paid.total, paid.performance))
+        states.append(state)
+        steps.append((chosen, done, output.log_prob(chosen), output.value, reward, performance))
+        last = done
+    return Rollout(states, *(torch.stack(part) for part in zip(*steps, strict=True)))
+
+
+def batches(rollout: Rollout, config: PPOConfig) -> Iterator[dict[str, Any]]:
+    """Yield a batch for each step of a rollout: ``state`` and what `bem2.router.losses.ppo_loss` takes."""
+    found = advantages(rollout.rewards, rollout.values, config.gamma, config.gae_lambda)
+    weights = normalized(found)
+    targets = found + rollout.values if config.value_target == "returns" else rollout.rewards + weights
+    for step, state in enumerate(rollout.states):
+        yield {
+            "state": state,
+            "actions": rollout.chosen[step],
+            "log_probs": rollout.log_probs[step],
+            "advantages": weights[step],
+            "targets": targets[step],
+        }

@@ -1,0 +1,125 @@
+"""The router on the shared trainer: it imitates traces (``training.method: bc``), or learns from its task (``pg``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from bem2.router.evaluation import RouterEvaluator, episode_loader, with_loss
+from bem2.router.losses import CLONING_WEIGHTS, cloning_loss, ppo_loss
+from bem2.router.macro_policy import MacroPolicy, PolicyOutput
+from bem2.router.rollouts import batches, collect
+from bem2.router.settings import method_of, read_settings
+from bem2.router.starting import COUNTERS, load_policy
+from bem2.router.task_environment import TaskEnvironment
+from bem2.router.traces import trace_loaders
+from bem_core.config import invalid
+from bem_core.errors import nearest
+from bem_core.training.base_trainer import BaseTrainer
+from bem_core.training.foreign import LegacyCheckpoint
+
+
+class RouterTrainer(BaseTrainer):
+    """Trains a `MacroPolicy`.
+
+    With ``bc``, an epoch is a pass over traces. With ``pg`` it is an episode: new documents are routed, and what came
+    of it is gone through several times. ``model.model_path`` names a checkpoint to begin from.
+    """
+
+    legacy_options: ClassVar[Mapping[str, Any]] = {
+        "data.randomness": "global",
+        "training.no_decay": [],
+        "training.weight_decay": 1e-5,
+        "training.scheduler_type": "linear_warmup",
+        "training.scheduler_interval": "warmup",
+        "training.eval_strategy": "epoch",
+        "training.eval_rng": "shared",
+    }
+
+    def _setup_model(self) -> nn.Module:
+        self._method, self._settings = method_of(self.config), read_settings(self.config)
+        self._weights = self._loss_weights()
+        self._task = TaskEnvironment(self._settings.environment, self._settings.policy)
+        self._divergences: list[Tensor] = []
+        self.legacy_checkpoint = _CHECKPOINTS[self._method]
+        policy = MacroPolicy(self._settings.policy)
+        if self.config.model.model_path is not None:
+            load_policy(policy, Path(self.config.model.model_path))
+        return policy
+
+    def _loss_weights(self) -> dict[str, float]:
+        for name in self.config.training.loss_weights:
+            if name not in CLONING_WEIGHTS:
+                hint = nearest(name, CLONING_WEIGHTS) or f"; there are {', '.join(CLONING_WEIGHTS)}"
+                raise invalid(self.config, f"training.loss_weights.{name}", f"unknown part of the loss{hint}")
+        return CLONING_WEIGHTS | self.config.training.loss_weights
+
+    def _setup_dataloaders(self) -> tuple[Any, Any]:
+        if self._method == "bc":
+            return trace_loaders(self.config, self._settings)
+        size = self.config.evaluation.eval_batch_size or self.config.training.batch_size
+        return None, episode_loader(self._settings.environment.eval_episodes, size)
+
+    def _forward(self, batch: Any) -> PolicyOutput:
+        output: PolicyOutput = self.wrapped_model(batch["state"])
+        return output
+
+    def _compute_loss(self, batch: Any, outputs: PolicyOutput) -> dict[str, Any]:
+        if self._method == "bc":
+            return cloning_loss(outputs, batch["action"], self._weights)
+        return ppo_loss(outputs, batch, self._settings.ppo)
+
+    def _collect_rollout(self, epoch: int) -> Iterable[Any]:
+        """Route new documents and yield what came of it, until the policy is too far away from the one that it was."""
+        ppo, policy = self._settings.ppo, self.model
+        assert isinstance(policy, MacroPolicy)
+        generators = [None] * self.config.training.batch_size
+        rollout = collect(policy, self._task, generators, ppo.horizon, sample=True)
+        self._divergences = []
+        for _ in range(ppo.num_epochs):
+            yield from batches(rollout, ppo)
+            window = ppo.kl_window or len(rollout.states)
+            if torch.stack(self._divergences[-window:]).double().mean().item() > 1.5 * ppo.kl_target:
+                return
+
+    def _on_step_end(self, losses: Mapping[str, Tensor]) -> None:
+        if self._method == "pg":
+            self._divergences.append(losses["kl"])
+
+    def _evaluate(self, dataloader: Any) -> dict[str, float]:
+        assert isinstance(self.model, MacroPolicy)
+        config = with_loss(self.config.evaluation) if self._method == "bc" else self.config.evaluation
+        evaluator = RouterEvaluator(
+            self.model,
+            config,
+            weights=self._weights,
+            environment=self._task,
+            horizon=self._settings.ppo.horizon,
+            seed=self.config.training.seed,
+        )
+        return evaluator.evaluate(dataloader).metrics
+
+
+_CHECKPOINTS = {
+    "bc": LegacyCheckpoint(
+        model={"policy_state_dict": ""},
+        dropped=COUNTERS,
+        progress=lambda saved: {
+            "step": saved["step"],
+            "epoch": saved["epoch"] + 1,
+            "best": saved["best_eval_loss"],
+        },
+    ),
+    "pg": LegacyCheckpoint(
+        model={"router_state_dict": ""},
+        names={r"^macro_policy\.": ""},
+        dropped=COUNTERS,
+        optimizer="policy_optimizer_state_dict",
+        scheduler=None,
+        progress=lambda saved: {"step": saved["step"], "epoch": saved["episode"] + 1},
+    ),
+}
