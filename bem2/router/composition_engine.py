@@ -216,6 +216,6 @@ def find_layers(model: nn.Module, patterns: list[str]) -> dict[str, nn.Linear]:
         matched = fnmatch.filter(linear, pattern)
         if not matched:
             hint = nearest(pattern.lstrip("*."), linear) or f"; there are {', '.join(linear)}"
-            raise ConfigError(f"composition.sites: no linear layer matches {pattern!r}{hint}")
+            raise ConfigError(f"composition.attachment_points: no linear layer matches {pattern!r}{hint}")
         found |= {name: linear[name] for name in matched}
     return found

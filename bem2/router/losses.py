@@ -76,9 +76,9 @@ def ppo_loss(output: PolicyOutput, batch: Mapping[str, Tensor], config: PPOConfi
     clipped = torch.clamp(ratio, 1.0 - config.clip_ratio, 1.0 + config.clip_ratio)
     policy = -torch.min(ratio * advantage, clipped * advantage).mean()
     value = functional.mse_loss(output.value, batch["targets"])
-    loss = policy + config.value_coefficient * value
+    loss = policy + config.value_loss_coeff * value
     parts = {"policy_loss": policy, "value_loss": value, "kl": (old - new.detach()).mean()}
-    if config.entropy_coefficient:
+    if config.entropy_coeff:
         parts["entropy"] = output.entropy().mean()
-        loss = loss - config.entropy_coefficient * parts["entropy"]
+        loss = loss - config.entropy_coeff * parts["entropy"]
     return {"loss": loss, **parts}

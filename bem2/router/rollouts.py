@@ -79,15 +79,27 @@ def collect(
 
 
 def batches(rollout: Rollout, config: PPOConfig) -> Iterator[dict[str, Any]]:
-    """Yield a batch for each step of a rollout: ``state`` and what `bem2.router.losses.ppo_loss` takes."""
-    found = advantages(rollout.rewards, rollout.values, config.gamma, config.gae_lambda)
+    """Yield T batches of B states of a rollout: ``state`` and what `bem2.router.losses.ppo_loss` takes."""
+    found = advantages(rollout.rewards, rollout.values, config.discount_factor, config.gae_lambda)
     weights = normalized(found)
     targets = found + rollout.values if config.value_target == "returns" else rollout.rewards + weights
-    for step, state in enumerate(rollout.states):
+    state: Sequence[Tensor] = [torch.stack(part) for part in zip(*rollout.states, strict=True)]
+    parts = [*state, rollout.chosen, rollout.log_probs, weights, targets]
+    if config.minibatches == "shuffled":
+        parts = _shuffled(parts)
+    for step in range(len(weights)):
+        *fields, actions, log_probs, advantage, target = (part[step] for part in parts)
         yield {
-            "state": state,
-            "actions": rollout.chosen[step],
-            "log_probs": rollout.log_probs[step],
-            "advantages": weights[step],
-            "targets": targets[step],
+            "state": MacroPolicyState(*fields),
+            "actions": actions,
+            "log_probs": log_probs,
+            "advantages": advantage,
+            "targets": target,
         }
+
+
+def _shuffled(parts: list[Tensor]) -> list[Tensor]:
+    """Return tensors ``(T, B, ...)`` with their first two dimensions in another order, the same one for all."""
+    steps, size = parts[0].shape[:2]
+    order = torch.randperm(steps * size).to(parts[0].device).view(steps, size)
+    return [part.flatten(0, 1)[order] for part in parts]

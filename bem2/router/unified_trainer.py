@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from bem2.router.evaluation import RouterEvaluator, episode_loader, with_loss
 from bem2.router.losses import CLONING_WEIGHTS, cloning_loss, ppo_loss
 from bem2.router.macro_policy import MacroPolicy, PolicyOutput
-from bem2.router.rollouts import batches, collect
+from bem2.router.rollouts import Rollout, batches, collect
 from bem2.router.settings import method_of, read_settings
-from bem2.router.starting import COUNTERS, load_policy
+from bem2.router.starting import COUNTERS, load_engine, load_policy
 from bem2.router.task_environment import TaskEnvironment
 from bem2.router.traces import trace_loaders
 from bem_core.config import invalid
@@ -27,7 +27,7 @@ class RouterTrainer(BaseTrainer):
     """Trains a `MacroPolicy`.
 
     With ``bc``, an epoch is a pass over traces. With ``pg`` it is an episode: new documents are routed, and what came
-    of it is gone through several times. ``model.model_path`` names a checkpoint to begin from.
+    of it is gone through several times. ``macro_policy.init_from`` names a checkpoint to begin from.
     """
 
     legacy_options: ClassVar[Mapping[str, Any]] = {
@@ -44,11 +44,13 @@ class RouterTrainer(BaseTrainer):
         self._method, self._settings = method_of(self.config), read_settings(self.config)
         self._weights = self._loss_weights()
         self._task = TaskEnvironment(self._settings.environment, self._settings.policy)
+        self._engine = load_engine(self.config, self._settings.composition)
         self._divergences: list[Tensor] = []
+        self._rollout: Rollout | None = None
         self.legacy_checkpoint = _CHECKPOINTS[self._method]
         policy = MacroPolicy(self._settings.policy)
-        if self.config.model.model_path is not None:
-            load_policy(policy, Path(self.config.model.model_path))
+        if self._settings.policy.init_from is not None:
+            load_policy(policy, Path(self._settings.policy.init_from))
         return policy
 
     def _loss_weights(self) -> dict[str, float]:
@@ -78,9 +80,9 @@ class RouterTrainer(BaseTrainer):
         ppo, policy = self._settings.ppo, self.model
         assert isinstance(policy, MacroPolicy)
         generators = [None] * self.config.training.batch_size
-        rollout = collect(policy, self._task, generators, ppo.horizon, sample=True)
+        self._rollout = rollout = collect(policy, self._task, generators, ppo.horizon, sample=True)
         self._divergences = []
-        for _ in range(ppo.num_epochs):
+        for _ in range(ppo.ppo_epochs):
             yield from batches(rollout, ppo)
             window = ppo.kl_window or len(rollout.states)
             if torch.stack(self._divergences[-window:]).double().mean().item() > 1.5 * ppo.kl_target:
@@ -89,6 +91,18 @@ class RouterTrainer(BaseTrainer):
     def _on_step_end(self, losses: Mapping[str, Tensor]) -> None:
         if self._method == "pg":
             self._divergences.append(losses["kl"])
+
+    def _metrics(self) -> dict[str, float]:
+        """Return what the last rollout came to."""
+        if self._rollout is None:
+            return {}
+        found = {
+            "reward": self._rollout.rewards,
+            "performance": self._rollout.performance,
+            "flip_rate": self._rollout.flip_rate(),
+            "mean_rank": self._rollout.mean_rank(),
+        }
+        return {name: float(value.mean()) for name, value in found.items()}
 
     def _evaluate(self, dataloader: Any) -> dict[str, float]:
         assert isinstance(self.model, MacroPolicy)
@@ -100,6 +114,7 @@ class RouterTrainer(BaseTrainer):
             environment=self._task,
             horizon=self._settings.ppo.horizon,
             seed=self.config.training.seed,
+            engine=self._engine,
         )
         return evaluator.evaluate(dataloader).metrics
 

@@ -18,7 +18,13 @@ BC: dict[str, Any] = {"batch_size": BATCH, "learning_rate": 3e-3, "warmup_steps"
 PG: dict[str, Any] = {"batch_size": BATCH, "learning_rate": 1e-3}
 ENVIRONMENT = {"type": "multi", "max_sequence_length": 512, "chunk_size": 64}
 # What the old trainer had fixed.
-PPO = {"entropy_coefficient": 0.0, "value_target": "reward_plus_advantage", "kl_window": BATCH, "kl_target": 0.05}
+PPO = {
+    "entropy_coeff": 0.0,
+    "value_target": "reward_plus_advantage",
+    "minibatches": "steps",
+    "kl_window": BATCH,
+    "kl_target": 0.05,
+}
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +71,7 @@ class Reseeding(RouterTrainer):
 def trainer_of(phase: str, folder: Path, joint: int, traces: dict[str, str] | None = None, **training: Any) -> Any:
     files = {"train_file": traces["train"], "validation_file": traces["validation"]} if traces else {}
     given = {"seed": 7, "max_epochs": EPOCHS, **BC} if phase == "bc" else {"seed": 7, "max_epochs": EPISODES, **PG}
-    sections = {"compat": "legacy", "data": files, "environment": ENVIRONMENT, "ppo": PPO}
+    sections = {"compat": "legacy", "data": files, "task_environment": ENVIRONMENT, "policy_gradient": PPO}
     config = experiment(phase, sections, **given | training)
     if phase == "bc":
         # Left to the options of the old trainer.
