@@ -43,7 +43,7 @@ class LowRank(NamedTuple):
         """
         q_up, r_up = torch.linalg.qr(up)
         q_down, r_down = torch.linalg.qr(down.T)
-        u, values, v = torch.linalg.svd(r_up @ r_down.T)
+        u, values, v = torch.linalg.svd(r_up @ r_down.T, full_matrices=False)
         return cls(q_up @ u, values, v @ q_down.T)
 
     @classmethod
