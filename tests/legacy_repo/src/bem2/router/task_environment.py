@@ -293,7 +293,7 @@ class MultiTaskEnvironment(TaskEnvironment):
 
 
 def create_task_environment(config: Dict) -> TaskEnvironment:
-    kind = config.get("type", "code")
+    kind = config.get("type", config.get("task_type", "code"))
     max_sequence_length = int(config.get("max_sequence_length", 2048))
     chunk_size = int(config.get("chunk_size", 128))
     vocab_size = int(config.get("vocab_size", 32000))

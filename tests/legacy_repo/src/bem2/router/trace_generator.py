@@ -213,8 +213,9 @@ class TraceGenerator:
             domain_distribution = {"code": 0.4, "formal": 0.3, "safety": 0.2, "mixed": 0.1}
         # the experiments write Code, the texts are filed under code
         domain_distribution = {d.lower(): share for d, share in domain_distribution.items()}
-        domains = list(domain_distribution.keys())
-        weights = [float(domain_distribution[d]) for d in domains]
+        # experiments write them with a capital
+        domains = [d.lower() for d in domain_distribution.keys()]
+        weights = [float(w) for w in domain_distribution.values()]
         traces = []
         for i in range(num_traces):
             domain = random.choices(domains, weights=weights)[0]
