@@ -68,7 +68,7 @@ class TraceConfig:
 
     Attributes:
         chunk_size: Characters of a chunk.
-        domain_distribution: Weight of each domain of a trace; ``mixed`` draws one for each chunk.
+        domain_distribution: Weight of each domain of a trace, in any case; ``mixed`` draws one for each chunk.
         eval_share: Share of the traces, the last ones, that is kept for evaluation.
         seed: By default ``training.seed``.
     """
@@ -206,7 +206,7 @@ def _completed(config: ExperimentConfig, name: str, section: T, shared: RouterCo
 
 def _check_weights(config: ExperimentConfig, key: str, weights: dict[str, float], known: tuple[str, ...]) -> None:
     for name in weights:
-        if name not in known:
+        if name.lower() not in known:
             hint = nearest(name, known) or f"; there are {', '.join(known)}"
             raise invalid(config, f"{key}.{name}", f"unknown name{hint}")
     if not sum(weights.values()) > 0:

@@ -49,7 +49,7 @@ class TraceGenerator:
 
     def traces(self) -> Iterator[list[TraceStep]]:
         """Yield ``num_traces`` traces."""
-        domains = list(self._config.domain_distribution)
+        domains = [domain.lower() for domain in self._config.domain_distribution]
         weights = list(self._config.domain_distribution.values())
         for _ in range(self._config.num_traces):
             yield self._trace(self._random.choices(domains, weights=weights)[0])
