@@ -13,7 +13,7 @@ from bem_core.utils.seeding import seed_everything
 from tests.parity.recording import Differs, compare, load, recording
 from tests.router.jobs import POLICY, experiment, run_legacy
 
-EPOCHS, EPISODES, BATCH = 12, 26, 8
+EPOCHS, EPISODES, BATCH = 12, 14, 8
 BC: dict[str, Any] = {"batch_size": BATCH, "learning_rate": 3e-3, "warmup_steps": 30}
 PG: dict[str, Any] = {"batch_size": BATCH, "learning_rate": 1e-3}
 ENVIRONMENT = {"type": "multi", "max_sequence_length": 512, "chunk_size": 64}
@@ -38,8 +38,8 @@ def traces(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def legacy(folder: Path, phase: str, **job: Any) -> dict[str, Any]:
-    training = {"bc": BC | {"num_epochs": EPOCHS}, "pg": PG | {"kl_target": 0.05, "save_every": 13}}[phase]
-    joints = {"bc": "checkpoint_epoch_5.pt", "pg": "checkpoint_episode_13.pt"}
+    training = {"bc": BC | {"num_epochs": EPOCHS}, "pg": PG | {"kl_target": 0.05, "save_every": 6}}[phase]
+    joints = {"bc": "checkpoint_epoch_5.pt", "pg": "checkpoint_episode_6.pt"}
     common = {"phase": phase, "seed": 7, "policy": POLICY, "joint": joints[phase], "joint_seed": 99}
     own = {"bc": {}, "pg": {"environment": ENVIRONMENT, "episodes": EPISODES}}[phase]
     return run_legacy(folder, common | own | {"training": training} | job)
@@ -114,7 +114,7 @@ def test_cloning_is_the_old_one(tmp_path: Path, cloned: Any, traces: dict[str, s
 
 def test_policy_gradient_is_the_old_one(tmp_path: Path, rewarded: Any) -> None:
     folder, results = rewarded
-    trainer = trainer_of("pg", tmp_path, 14)
+    trainer = trainer_of("pg", tmp_path, 7)
     trainer.setup_training()
     same_weights(trainer.model, folder / "initial.pt")
     events = unified(trainer)
@@ -128,12 +128,12 @@ def test_policy_gradient_is_the_old_one(tmp_path: Path, rewarded: Any) -> None:
 def test_an_old_checkpoint_is_continued(phase: str, tmp_path: Path, cloned: Any, rewarded: Any, traces: Any) -> None:
     (folder, _), file, joint = {
         "bc": (cloned, "checkpoint_epoch_5.pt", 6),
-        "pg": (rewarded, "checkpoint_episode_13.pt", 14),
+        "pg": (rewarded, "checkpoint_episode_6.pt", 7),
     }[phase]
     trainer = trainer_of(phase, tmp_path, joint, traces if phase == "bc" else None)
     events = unified(trainer, folder / file)
     old = load(folder / "record.pt")
-    assert 60 < compare(old[-len(events) :], events) < len(old) / 2
+    assert 60 < compare(old[-len(events) :], events) < len(old) / 3
     same_weights(trainer.model, folder / "final.pt")
 
 
