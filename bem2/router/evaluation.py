@@ -78,7 +78,6 @@ class RouterEvaluator(BaseEvaluator):
         engine: CompositionEngine | None = None,
     ) -> None:
         super().__init__(model, config, device)
-        # The loss of traces is always measured: it is what the best model is chosen by where nothing else is said.
         self._policy, self._weights, self._environment = model, weights, environment
         self._horizon, self._seed, self._engine = horizon, seed, engine
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import torch
+
 from bem2.router.composition_engine import CompositionEngine, ExpertBank, find_layers
 from bem2.router.macro_policy import MacroPolicy
 from bem2.router.settings import CompositionConfig
@@ -43,7 +45,9 @@ def load_policy(policy: MacroPolicy, path: Path) -> None:
     load_model_part(policy, {name.removeprefix("macro_policy."): value for name, value in own.items()}, path)
 
 
-def load_engine(config: ExperimentConfig, composition: CompositionConfig) -> CompositionEngine | None:
+def load_engine(
+    config: ExperimentConfig, composition: CompositionConfig, device: torch.device
+) -> CompositionEngine | None:
     """Make experts for the base model at random, from the seed of the run; None without a section ``composition``.
 
     Raises:
@@ -54,4 +58,5 @@ def load_engine(config: ExperimentConfig, composition: CompositionConfig) -> Com
     # Making a model draws from the generators that the policy is made with.
     with rng_fence():
         layers = find_layers(load_base_model(config), composition.attachment_points)
-    return CompositionEngine(ExpertBank.random(layers, composition, config.training.seed), composition)
+    bank = ExpertBank.random(layers, composition, config.training.seed)
+    return CompositionEngine(bank, composition).to(device)

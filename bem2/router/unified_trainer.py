@@ -44,7 +44,7 @@ class RouterTrainer(BaseTrainer):
         self._method, self._settings = method_of(self.config), read_settings(self.config)
         self._weights = self._loss_weights()
         self._task = TaskEnvironment(self._settings.environment, self._settings.policy)
-        self._engine = load_engine(self.config, self._settings.composition)
+        self._engine = load_engine(self.config, self._settings.composition, self.device)
         self._divergences: list[Tensor] = []
         self._rollout: Rollout | None = None
         self.legacy_checkpoint = _CHECKPOINTS[self._method]
@@ -84,9 +84,13 @@ class RouterTrainer(BaseTrainer):
         self._divergences = []
         for _ in range(ppo.ppo_epochs):
             yield from batches(rollout, ppo)
-            window = ppo.kl_window or len(rollout.states)
-            if torch.stack(self._divergences[-window:]).double().mean().item() > 1.5 * ppo.kl_target:
+            if self._divergence(ppo.kl_window or len(rollout.states)) > 1.5 * ppo.kl_target:
                 return
+
+    def _divergence(self, window: int) -> float:
+        """Return the mean over the last steps, and over all processes, which must end a pass together."""
+        mean = torch.stack(self._divergences[-window:]).double().mean().item()
+        return self.ranks.sum_numbers([mean])[0] / self.ranks.world
 
     def _on_step_end(self, losses: Mapping[str, Tensor]) -> None:
         if self._method == "pg":
