@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
@@ -11,6 +12,7 @@ from bem_core.config.schema import Fraction, Momentum, NonNegative, Positive, Po
 from bem_core.errors import nearest
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 #: Heads of self-attention in the encoder of the policy.
 NUM_HEADS = 8
 METHODS = ("bc", "pg")
@@ -176,9 +178,11 @@ def read_settings(config: ExperimentConfig) -> Settings:
     Raises:
         ConfigError: Keys or values are wrong, or do not fit together.
     """
-    # An experiment of another component has its sections too.
     if config.experiment_type == "router":
         check_sections(config, ["router", *SECTIONS])
+    else:
+        # It has sections of another component, which cannot be told from mistakes.
+        _log.warning("experiment_type: %s is run as a router", config.experiment_type)
     shared, *found = read_sections(config, {"router": RouterConfig, **SECTIONS}).values()
     own = [_completed(config, name, section, shared) for name, section in zip(SECTIONS, found, strict=True)]
     settings = Settings(*own)
