@@ -1,8 +1,8 @@
 """Runs the old router in a process of its own: ``python legacy_router.py FOLDER JOB``, where the job is JSON.
 
 FOLDER gets ``record.pt`` (see `recording`), ``initial.pt`` and ``final.pt`` (state dicts), ``results.json`` (what the
-trainer returned), and the checkpoints of the trainer. With ``joint`` the generators are seeded anew after the checkpoint
-of that name, as for a run that goes on from it.
+trainer returned), and the checkpoints of the trainer. With ``joint`` the generators are seeded anew after the
+checkpoint of that name, as for a run that goes on from it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from bem2.router.training import create_bc_trainer, create_pg_trainer
+from recording import recording
+
 from bem2.router.agentic_router import create_agentic_router
 from bem2.router.composition_engine import create_composition_engine
 from bem2.router.macro_policy import create_macro_policy
 from bem2.router.task_environment import create_task_environment
 from bem2.router.trace_generator import TraceGenerator, create_trace_generator
-from bem2.router.training import create_bc_trainer, create_pg_trainer
-from recording import recording
 
 
 def seed_everything(seed: int) -> None:

@@ -30,7 +30,9 @@ TINY = {
 
 
 def run(root: str, *command: str) -> str:
-    environment = {**os.environ, "PYTHONPATH": str(REPO / root), "PYTHONDONTWRITEBYTECODE": "1"}
+    # `src` is always there: our packages have the same names, and are installed.
+    path = os.pathsep.join([str(REPO / root), str(REPO / "src")])
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
     arguments = [sys.executable, "-W", "ignore", *command]
     done = subprocess.run(arguments, cwd=REPO, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
