@@ -18,7 +18,7 @@ class TaskState:
     position: int
     context_length: int
     task_type: str
-    metadata: Dict
+    metadata: Dict = None
 
 
 @dataclass
