@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from bem2.router.evaluation import RouterEvaluator, episode_loader, with_loss
 from bem2.router.losses import CLONING_WEIGHTS, cloning_loss, ppo_loss
@@ -51,7 +52,18 @@ class RouterTrainer(BaseTrainer):
         policy = MacroPolicy(self._settings.policy)
         if self._settings.policy.init_from is not None:
             load_policy(policy, Path(self._settings.policy.init_from))
+        # No value is imitated, and no bias scale is drawn, which would give it a probability.
+        self._idle = policy.value_head if self._method == "bc" else policy.bias_head
+        self._idle.requires_grad_(False)
         return policy
+
+    def _setup_optimizer(self) -> Optimizer:
+        """Return the optimizer, with the head that the phase does not train: files of the old one count it."""
+        self._idle.requires_grad_(True)
+        try:
+            return super()._setup_optimizer()
+        finally:
+            self._idle.requires_grad_(False)
 
     def _loss_weights(self) -> dict[str, float]:
         for name in self.config.training.loss_weights:
