@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,11 +78,11 @@ def trace_loaders(config: ExperimentConfig, settings: Settings) -> tuple[DataLoa
     """
     data = config.data
     read = functools.partial(read_traces, policy=settings.policy, limit=data.max_samples)
+    train, held_out = ([], []) if data.train_file is not None else _made_up(config, settings)
     if data.train_file is not None:
         train = read(data.train_file)
-        held_out = read(data.validation_file) if data.validation_file is not None else []
-    else:
-        train, held_out = _made_up(config, settings)
+    if data.validation_file is not None:
+        held_out = read(data.validation_file)
     options: dict[str, Any] = {"collate_fn": Joined(), "num_workers": data.dataloader_num_workers}
     size = config.training.batch_size
     loader = DataLoader(TraceSamples(_flat(train)), batch_size=size, shuffle=True, **options)
@@ -163,9 +164,13 @@ def _numbers(found: Any, width: int, where: str) -> Tensor:
     row = row if isinstance(row, list) else [row]
     if len(row) != width:
         raise ValueError(f"{where}: expected {width} numbers, as macro_policy says, found {len(row)}")
-    if not all(type(one) in (int, float) for one in row):
+    try:
+        numbers = torch.tensor(row, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError):
+        numbers = torch.tensor([math.nan])
+    if numbers.dim() != 1 or not numbers.isfinite().all():
         raise ValueError(f"{where}: expected numbers, found {row!r:.60}")
-    return torch.tensor(row, dtype=torch.float32)
+    return numbers
 
 
 def _action(found: Any, policy: PolicyConfig, where: str) -> Tensor:

@@ -108,6 +108,8 @@ WRONG = {
     "part-missing": ("states.0.value_features", None, "states.0.value_features: it is missing; did you mean"),
     "width": ("states.0.chunk_summary", [0.5] * 29, "states.0.chunk_summary: expected 30 numbers, as macro_policy"),
     "text": ("states.1.vision_features", ["a"] * 8, "states.1.vision_features: expected numbers, found"),
+    "not-finite": ("states.1.vision_features", [float("nan")] * 8, "states.1.vision_features: expected numbers"),
+    "nested": ("states.0.value_features", [[0.5]] * 8, "states.0.value_features: expected numbers, found"),
     "last-action": ("states.1.prev_action", [1, 2], "states.1.prev_action: expected 5 numbers"),
     "expert": ("actions.0.expert_id", 3, "actions.0.expert_id: expected one of 0, 1, 2, found 3"),
     "scope": ("actions.1.scope", "globl", "actions.1.scope: expected one of local, global, found 'globl'"),
