@@ -47,12 +47,12 @@ class DemoModel(nn.Module):
 def make_batches(num_batches=8, size=4, length=16):
     batches = []
     for _ in range(num_batches):
-        ids = torch.randint(0, VOCAB, (size, length + 1))
+        ids = torch.randint(0, VOCAB, (size, length))
         violations = torch.zeros(size, 19, dtype=torch.long)
         violations[:, 0] = (ids[:, 0] < 64).long() * 2
         batches.append({
-            "input_ids": ids[:, :-1],
-            "labels": ids[:, 1:].contiguous(),
+            "input_ids": ids,
+            "labels": ids,
             "attention_mask": torch.ones(size, length, dtype=torch.long),
             "violations": violations,
         })

@@ -306,8 +306,9 @@ class SafetyTrainingPipeline:
         return metrics
 
     def _compute_utility_loss(self, model_output, batch) -> torch.Tensor:
-        logits = model_output["logits"]
-        return F.cross_entropy(logits.view(-1, logits.size(-1)), batch["labels"].view(-1))
+        # Without the shift the model learned to repeat its input.
+        logits, labels = model_output["logits"][:, :-1], batch["labels"][:, 1:]
+        return F.cross_entropy(logits.flatten(0, 1), labels.flatten())
 
     def _compute_violation_loss(self, model_output, safety_scores) -> torch.Tensor:
         return (1.0 - model_output["output_scores"]).mean()
