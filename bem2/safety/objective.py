@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
+from torch.nn import functional
 
 from bem2.safety.safe_model import SafeModel, SafeOutput
 from bem2.safety.settings import ConstraintSettings, PhaseSettings
@@ -75,8 +76,8 @@ def phase(epoch: int, stage: int, settings: PhaseSettings, penalty: float, const
 def losses(model: SafeModel, outputs: SafeOutput, batch: Any, now: Phase, threshold: float) -> dict[str, Any]:
     """Return the loss and its parts.
 
-    The rate of violations is a step function of the scores. So the model gets the gradient of the mean shortfall of the
-    scores in its place, and the multiplier the rate itself: the proxy-Lagrangian of Cotter et al. 2019, Optimization
+    The rate of violations is a step function of the scores. So the model gets the gradient of their mean negative
+    logarithm in its place, and the multiplier the rate itself: the proxy-Lagrangian of Cotter et al. 2019, Optimization
     with Non-Differentiable Constraints (https://arxiv.org/abs/1809.04198).
 
     Args:
@@ -87,9 +88,9 @@ def losses(model: SafeModel, outputs: SafeOutput, batch: Any, now: Phase, thresh
         threshold: Score below which an answer violates.
     """
     utility = next_token_loss(outputs.logits, batch["labels"])
-    shortfall = (1.0 - outputs.answers.score).mean()
+    surprise = functional.softplus(-outputs.answers.logit).mean()
     violation_rate = (outputs.answers.score < threshold).float().mean()
-    rate = violation_rate + (shortfall - shortfall.detach())
+    rate = violation_rate + (surprise - surprise.detach())
     overlap = now.penalty * outputs.overlap
     supervision = _supervision(model, outputs, batch["violations"])
     loss = now.utility * utility
@@ -100,7 +101,7 @@ def losses(model: SafeModel, outputs: SafeOutput, batch: Any, now: Phase, thresh
         "loss": loss,
         "utility_loss": utility,
         "violation_rate": violation_rate,
-        "violation_loss": shortfall,
+        "violation_loss": surprise,
         "overlap": overlap,
         "supervision_loss": supervision,
     }

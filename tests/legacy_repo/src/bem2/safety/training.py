@@ -146,17 +146,18 @@ class SafetyAugmentedModel(nn.Module):
     ) -> Dict[str, torch.Tensor]:
         with self._transformed_layers(constitutional_scores, safety_outputs["safety_level"]):
             logits = self.base_model(input_ids=input_ids, attention_mask=attention_mask).logits
-        output_scores = self._judge(logits, attention_mask)
+        output_scores, judged = self._judge(logits, attention_mask)
         detection = self.violation_detector.analyze(input_ids, attention_mask, safety_outputs["hidden_states"])
         return {
             "logits": logits,
             "output_scores": output_scores,
+            "output_logits": judged["logits"],
             "detection": detection,
             "scores": constitutional_scores,
             "score_details": safety_outputs["score_details"],
         }
 
-    def _judge(self, logits: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    def _judge(self, logits: torch.Tensor, attention_mask: torch.Tensor):
         """Score what the model says; the gradient goes to the model and not to the judge."""
         scorer = self.constitutional_scorer
         trained = [p for p in scorer.parameters() if p.requires_grad]
@@ -166,7 +167,7 @@ class SafetyAugmentedModel(nn.Module):
             p.requires_grad_(False)
         try:
             embeddings = scorer.embed_distribution(logits)
-            return scorer(None, attention_mask, embeddings=embeddings)
+            return scorer(None, attention_mask, return_details=True, embeddings=embeddings)
         finally:
             for p in trained:
                 p.requires_grad_(True)
@@ -311,7 +312,8 @@ class SafetyTrainingPipeline:
         return F.cross_entropy(logits.flatten(0, 1), labels.flatten())
 
     def _compute_violation_loss(self, model_output, safety_scores) -> torch.Tensor:
-        return (1.0 - model_output["output_scores"]).mean()
+        # 1 - score has no gradient where the scorer is sure.
+        return F.softplus(-model_output["output_logits"]).mean()
 
     def _compute_safety_loss(self, model_output, batch) -> torch.Tensor:
         """What teaches the scorer and the detector; batches without labels teach them nothing."""
