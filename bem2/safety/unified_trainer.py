@@ -39,6 +39,7 @@ class SafetyTrainer(BaseTrainer):
         "training.clip_scope": ["base.*"],
         "training.scheduler_type": "none",
         "training.eval_strategy": "epoch",
+        "training.eval_rng": "shared",
         "training.save_strategy": "epoch",
         "data.randomness": "global",
     }
@@ -56,6 +57,19 @@ class SafetyTrainer(BaseTrainer):
             r"^activation_gate\.": "gate.",
             r"^constitutional_aggregator\.": "aggregator.",
         },
+        # What the old modules counted.
+        dropped=(
+            r".*\borthogonality_violations",
+            r".*\bactivation_history",
+            r".*\bhistory_pointer",
+            r".*\bviolation_threshold",
+            r".*\bprinciple_weights",
+            r".*\b(total_evaluations|violation_count|avg_confidence)",
+            r".*\buser_override_(active|value)",
+            r".*\boverride_steps_remaining",
+            r".*\b(total_adjustments|escalation_count|adaptation_count|safety_history)",
+            r".*\b(total_detections|violations_detected|false_positives|false_negatives)",
+        ),
         # Epoch checkpoints have no multiplier; it begins anew, as the optimizer does.
         kept=("multiplier",),
         optimizer=None,
