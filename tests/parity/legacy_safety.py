@@ -45,14 +45,14 @@ def pipeline(folder: Path, options: dict[str, Any]) -> SafetyTrainingPipeline:
             safety_warmup_epochs=1,
             orthogonality_warmup_epochs=2,
             stage_warmup_steps=30,
-            performance_check_frequency=10,
+            performance_check_frequency=8,
             rollback_threshold=1,
             checkpoint_dir=str(folder / "checkpoints"),
             use_wandb=False,
         ),
         SafetyBasisConfig(hidden_dim=hidden, safety_rank=3, num_layers=SIZES["num_layers"]),
         ValueModelConfig(hidden_dim=16, **small),
-        ConstraintConfig(warmup_steps=20, lambda_lr=0.1, constraint_check_frequency=20),
+        ConstraintConfig(warmup_steps=20, lambda_lr=0.1, constraint_check_frequency=10),
         ControlConfig(hidden_dim=hidden),
         ViolationConfig(hidden_dim=hidden, **small),
     )
@@ -105,7 +105,7 @@ def main(folder: Path, options: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    given = {"epochs": 8, "learning_rate": 3e-3, "seed": 42, "base": "", "resume": "", "first_epoch": 0}
+    given = {"epochs": 7, "learning_rate": 3e-3, "seed": 42, "base": "", "resume": "", "first_epoch": 0}
     for pair in sys.argv[2:]:
         name, _, value = pair.partition("=")
         given[name] = type(given[name])(value)

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from bem_core.models.tiny import TinyConfig, TinyDecoder
 
-SIZES = {"vocab_size": 24, "hidden_size": 16, "num_layers": 2, "num_attention_heads": 2, "context_length": 12}
+SIZES = {"vocab_size": 24, "hidden_size": 16, "num_layers": 2, "num_attention_heads": 2, "context_length": 8}
 # The last tokens of the vocabulary are forbidden.
 FORBIDDEN = 16
 NUM_TYPES = 19
@@ -54,7 +54,7 @@ class Sequences(Dataset[dict[str, Tensor]]):
         }
 
 
-def loader(size: int = 240, batch_size: int = 8) -> DataLoader[dict[str, Tensor]]:
+def loader(size: int = 120, batch_size: int = 4) -> DataLoader[dict[str, Tensor]]:
     """Training data in the order of torch's global generator."""
     return DataLoader(Sequences(size), batch_size=batch_size, shuffle=True)
 

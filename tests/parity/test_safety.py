@@ -22,7 +22,7 @@ from tests.parity import recording
 from tests.parity.safety_task import SIZES, batches, loader, write_base_weights
 
 ROOT = Path(__file__).parents[2]
-EPOCHS, STEPS = 8, 240
+EPOCHS, STEPS = 7, 210
 
 
 def legacy(folder: Path, base: Path, **options: Any) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def experiment(**training: Any) -> dict[str, Any]:
         "safety_warmup_epochs": 1,
         "orthogonality_warmup_epochs": 2,
         "stage_warmup_steps": 30,
-        "performance_check_frequency": 10,
+        "performance_check_frequency": 8,
         "rollback_threshold": 1,
     }
     small = {"num_layers": 1, "num_heads": 2}
@@ -64,7 +64,7 @@ def experiment(**training: Any) -> dict[str, Any]:
         "safety_basis": {"rank": 3},
         "constitutional_scorer": {"hidden_size": 16, **small},
         "violation_detector": small,
-        "constraints": {"start_step": 20, "multiplier_learning_rate": 0.1, "check_steps": 20},
+        "constraints": {"start_step": 20, "multiplier_learning_rate": 0.1, "check_steps": 10},
         "hardware": {"device": "cpu"},
     }
 
@@ -125,14 +125,14 @@ def check_metrics(new: dict[str, float], old: dict[str, float]) -> None:
 
 def test_a_checkpoint_of_the_old_pipeline_is_gone_on_from(base: Path, reference: Any, tmp_path: Path) -> None:
     """It holds neither the optimizer nor the multiplier, so both sides begin those anew."""
-    saved = reference[0] / "checkpoints/epoch_3.pt"
-    results = legacy(tmp_path / "legacy", base, resume=saved, first_epoch=4)
+    saved = reference[0] / "checkpoints/epoch_4.pt"
+    results = legacy(tmp_path / "legacy", base, resume=saved, first_epoch=5)
     trainer = prepared(tmp_path / "ours", base)
     trainer.resume_from(saved)
     seed_everything(42)
     with recording.recording() as record:
         summary = trainer.train()
-    steps = STEPS // 2
+    steps = STEPS * 2 // EPOCHS
     assert recording.compare(recording.load(tmp_path / "legacy/record.pt"), record) == 2 * steps
     assert (summary["total_steps"], summary["total_epochs"]) == (STEPS, EPOCHS)
     check_metrics(summary["final_metrics"], results["metrics"])
