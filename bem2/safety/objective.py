@@ -104,6 +104,8 @@ def losses(model: SafeModel, outputs: SafeOutput, batch: Any, now: Phase, thresh
         "violation_loss": surprise,
         "overlap": overlap,
         "supervision_loss": supervision,
+        "safety_score": outputs.answers.score.mean(),
+        "helpfulness_score": outputs.answers.principle("helpfulness").mean(),
     }
 
 

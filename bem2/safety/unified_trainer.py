@@ -43,7 +43,7 @@ class SafetyTrainer(BaseTrainer):
         "training.save_strategy": "epoch",
         "data.randomness": "global",
     }
-    legacy_checkpoint: ClassVar[LegacyCheckpoint | None] = LegacyCheckpoint(
+    legacy_checkpoint = LegacyCheckpoint(
         model={
             "model_state_dict": "base.",
             "safety_basis_state_dict": "basis.",
@@ -90,6 +90,7 @@ class SafetyTrainer(BaseTrainer):
         self.settings = read_settings(self.config)
         self.config = with_training_options(self.config, self.settings)
         self._recent: deque[Tensor] = deque(maxlen=_RECENT)
+        self._last: Mapping[str, Tensor] = {}
         self._stage = 0
         self._phase: Phase
         self._checked = False
@@ -138,6 +139,7 @@ class SafetyTrainer(BaseTrainer):
         return super()._loss_weight(batch)
 
     def _on_step_end(self, losses: Mapping[str, Tensor]) -> None:
+        self._last = losses
         self._recent.append(losses["violation_rate"])
         if self.progress.step % self.settings.constraints.check_steps == 0:
             self._adapt_multiplier_rate()
@@ -150,9 +152,9 @@ class SafetyTrainer(BaseTrainer):
             group["lr"] = min(_FASTEST, max(_SLOWEST, group["lr"] * (_MET if met else _MISSED)))
 
     def _metrics(self) -> dict[str, float]:
-        last = {"violation_rate": self._recent[-1].item()} if self._recent else {}
         level = self.model.controller.adapted_safety_level.item()
-        return {"multiplier": self.model.multiplier.item(), "safety_level": level, **last}
+        found = {"multiplier": self.model.multiplier.item(), "safety_level": level}
+        return found | {name: value.item() for name, value in self._last.items()}
 
     def _state(self) -> dict[str, Any]:
         return {"stage": self._stage, "recent": list(self._recent)}

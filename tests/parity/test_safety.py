@@ -1,4 +1,4 @@
-"""The safety pipeline of the old repository and ours: the same losses, weights, states and random numbers, step by step.
+"""The safety pipeline of the old repository and ours: the same losses, weights, states and random numbers at each step.
 
 Rollbacks, the multiplier and the curriculum are at work in both.
 """
