@@ -94,7 +94,7 @@ def losses(model: SafeModel, outputs: SafeOutput, batch: Any, now: Phase, thresh
     overlap = now.penalty * outputs.overlap
     supervision = _supervision(model, outputs, batch["violations"])
     loss = now.utility * utility
-    loss = loss + now.constraint * model.multiplier * (rate - now.bound)
+    loss = loss + now.constraint * outputs.multiplier * (rate - now.bound)
     loss = loss + now.orthogonality * overlap
     loss = loss + now.safety * supervision
     return {

@@ -30,6 +30,8 @@ class SafeOutput:
         detection: Violations in the tokens that it was given.
         level: How much safety was wanted, a scalar.
         overlap: Of the bases of the layers, a scalar.
+        multiplier: The price of a violation, a scalar; here, because what wraps a model for several processes looks for
+            its parameters in what a forward pass returns.
     """
 
     logits: Tensor
@@ -38,6 +40,7 @@ class SafeOutput:
     detection: Detection
     level: Tensor
     overlap: Tensor
+    multiplier: Tensor
 
 
 class SafeModel(nn.Module):
@@ -49,7 +52,7 @@ class SafeModel(nn.Module):
         settings: The options of the component.
 
     Attributes:
-        multiplier: The price of a violation; the constraint raises it and no forward pass reads it.
+        multiplier: The price of a violation.
     """
 
     def __init__(self, base: nn.Module, max_length: int, settings: SafetySettings) -> None:
@@ -92,6 +95,7 @@ class SafeModel(nn.Module):
             detection=self.detector(input_ids, attention_mask, hidden_BLD),
             level=level,
             overlap=overlap,
+            multiplier=self.multiplier.clone(),
         )
 
 

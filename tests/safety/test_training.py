@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -131,3 +134,35 @@ def test_small_settings_are_what_the_parts_get(tmp_path: Path) -> None:
     model = prepared(tmp_path).model
     assert len(model.scorer.text_encoder.layers) == SMALL["num_layers"]
     assert model.basis.layers[0].U.shape == (16, 4)
+
+
+def test_two_processes_train_while_the_bases_do_not_move_and_afterwards(tmp_path: Path) -> None:
+    """Frozen bases have no gradient, which is what ``find_unused_parameters`` is for; two steps are an epoch here."""
+    given = {
+        "output.output_dir": tmp_path / "run",
+        "hardware.device": "cpu",
+        "hardware.find_unused_parameters": "true",
+        "data.params.synthetic_samples": 32,
+        "data.params.validation_samples": 8,
+        "training.batch_size": 8,
+        "training.max_steps": 4,
+        "training.save_strategy": "'no'",
+        "training.deterministic": "false",
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "bem_core.run",
+    ]
+    command += [str(ROOT / "experiments/VC0.yml"), "--trainer", "bem2.safety.unified_trainer:SafetyTrainer"]
+    command += [f"{name}={value}" for name, value in given.items()]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    # Gates fail after so few steps, which is exit code 1 of the run.
+    assert "4 steps" in done.stdout, done.stderr[-2000:]
+    assert "eval_violation_rate" in done.stdout
