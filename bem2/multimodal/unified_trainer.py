@@ -28,6 +28,14 @@ from bem2.multimodal.text_encoder import make_text_encoder, make_tokens
 from bem2.multimodal.vision_encoder import make_encoder
 from bem_core.errors import CheckpointError
 from bem_core.training.base_trainer import BaseTrainer
+from bem_core.training.foreign import LegacyCheckpoint
+
+
+def _progress(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the counters of an old checkpoint."""
+    micro_steps, best = int(saved["step"]), saved["best_metrics"].get("f1_score")
+    window = int(saved["config"]["gradient_accumulation_steps"])
+    return {"step": micro_steps // window, "micro_step": micro_steps, "batch": micro_steps, "best": best}
 
 
 class MultimodalTrainer(BaseTrainer):
@@ -47,6 +55,13 @@ class MultimodalTrainer(BaseTrainer):
         "evaluation.eval_batch_size": 1,
         "output.metric_for_best_model": "token_f1",
     }
+
+    #: The old trainer saved the controller only, and counted micro-steps.
+    legacy_checkpoint: ClassVar[LegacyCheckpoint | None] = LegacyCheckpoint(
+        model={"model_state_dict": "controller."},
+        kept=(r"text\..*", r"vision\..*"),
+        progress=_progress,
+    )
 
     model: VisualQuestionModel
 

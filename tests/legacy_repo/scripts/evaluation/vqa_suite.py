@@ -82,10 +82,14 @@ def main():
     parser.add_argument("--device", default="auto")
     args = parser.parse_args()
     with open(args.data) as f:
-        rows = [json.loads(line) for line in f if line.strip()][: args.max_samples]
+        text = f.read()
+    if text.lstrip().startswith("["):
+        rows = json.loads(text)
+    else:
+        rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+    rows = rows[: args.max_samples]
     for row in rows:
         row["image"] = str(Path(args.images) / row["image"])
-        row.setdefault("detected_objects", row.get("objects", []))
     model, encoder = load_model(args.model)
     evaluator = MultimodalEvaluator()
     results = evaluator.evaluate_multimodal_system(model, encoder, rows, args.batch_size)

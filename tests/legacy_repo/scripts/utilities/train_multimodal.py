@@ -24,17 +24,16 @@ logger = logging.getLogger(__name__)
 
 
 def load_rows(path, image_dir, limit=None):
-    rows = []
+    """A JSON array, or one JSON object a line."""
     with open(path) as f:
-        for line in f:
-            if not line.strip():
-                continue
-            row = json.loads(line)
-            row["image"] = str(Path(image_dir) / row["image"])
-            row.setdefault("detected_objects", row.get("objects"))
-            rows.append(row)
-            if limit and len(rows) >= limit:
-                break
+        text = f.read()
+    if text.lstrip().startswith("["):
+        rows = json.loads(text)
+    else:
+        rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+    rows = rows[:limit]
+    for row in rows:
+        row["image"] = str(Path(image_dir) / row["image"])
     return rows
 
 
@@ -42,9 +41,11 @@ def load_data(config: dict, debug: bool):
     data = config.get("data", {})
     limit = 16 if debug else None
     if data.get("train_file"):
-        image_dir = data.get("image_dir", Path(data["train_file"]).parent)
+        folder = Path(data["train_file"]).parent
+        image_dir = data.get("image_dir", folder / "images" if (folder / "images").is_dir() else folder)
         train = load_rows(data["train_file"], image_dir, limit)
-        evaluation = load_rows(data["eval_file"], image_dir, limit) if data.get("eval_file") else None
+        eval_file = data.get("eval_file", data.get("validation_file"))
+        evaluation = load_rows(eval_file, image_dir, limit) if eval_file else None
         return train, evaluation
     rows = create_vqa_test_data(int(data.get("num_samples", 48)))
     cut = max(len(rows) * 3 // 4, 1)
