@@ -104,9 +104,7 @@ class ChunkAligner(nn.Module):
 
     def __init__(self, grid: int, dim: int) -> None:
         super().__init__()
-        self.alignment_net = nn.Sequential(
-            nn.Linear(dim, dim // 2), nn.GELU(), nn.Linear(dim // 2, 1, bias=False)
-        )
+        self.alignment_net = nn.Sequential(nn.Linear(dim, dim // 2), nn.GELU(), nn.Linear(dim // 2, 1, bias=False))
         line = torch.arange(grid).float() / max(grid - 1, 1)
         self.register_buffer("place", 0.7 * line.unsqueeze(1) + 0.3 * line.unsqueeze(0), persistent=False)
 

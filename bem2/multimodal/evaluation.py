@@ -23,8 +23,8 @@ _DEFAULT = ("exact_match", "token_f1")
 class MultimodalEvaluator(BaseEvaluator):
     """Measures answers, and where they come from.
 
-    Besides the metrics of the registry, of which ``exact_match`` and ``token_f1`` are measured where an experiment lists
-    none, there are for each question:
+    Besides the metrics of the registry, of which ``exact_match`` and ``token_f1`` are measured where an experiment
+    lists none, there are for each question:
 
     - ``loss``: the cross-entropy with what people answered;
     - ``coverage``, ``spatial_entropy``: see `scores.Coverage`;

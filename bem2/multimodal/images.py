@@ -52,7 +52,7 @@ def normalise(image: Tensor, size: int) -> Tensor:
         ``(3, S, S)``.
     """
     if image.shape[-2:] != (size, size):
-        image = functional.interpolate(
-            image.unsqueeze(0), size=(size, size), mode="bilinear", antialias=True
-        ).squeeze(0)
+        image = functional.interpolate(image.unsqueeze(0), size=(size, size), mode="bilinear", antialias=True).squeeze(
+            0
+        )
     return (image - torch.tensor(_MEAN).view(3, 1, 1)) / torch.tensor(_STD).view(3, 1, 1)

@@ -53,9 +53,7 @@ class PrefixRouter(nn.Module):
     def __init__(self, dim: int, settings: ControllerSettings) -> None:
         super().__init__()
         self._length = settings.max_prefix_tokens
-        self.prefix_attention = nn.MultiheadAttention(
-            dim, num_heads(dim), dropout=settings.dropout, batch_first=True
-        )
+        self.prefix_attention = nn.MultiheadAttention(dim, num_heads(dim), dropout=settings.dropout, batch_first=True)
         self.global_query = nn.Parameter(torch.randn(1, 1, dim) * 0.02)
         self.prefix_net = perceptron(dim, settings.hidden_dim or dim, settings.code_dim, settings.dropout)
         initialise(self.prefix_net)
@@ -176,8 +174,7 @@ class Router(nn.Module):
 
     def route(self, hidden: Tensor, mask: Tensor, summary: Tensor, side: Tensor | None, start: int) -> Codes:
         """Return the codes of the chunk that begins at token ``start``; arguments as for `ChunkRouter`."""
-        code = self.prefix_router(hidden, mask)
-        code = code + self.chunk_router(hidden, mask, summary, side, start)
+        code = self.prefix_router(hidden, mask) + self.chunk_router(hidden, mask, summary, side, start)
         if self.token_router is not None:
             code = code.unsqueeze(1) + self.token_router(hidden, summary)
         code = bounded(self.code_norm(code), self._bound)
@@ -189,5 +186,5 @@ class Router(nn.Module):
 
 def bounded(codes: Tensor, bound: float) -> Tensor:
     """Shrink codes ``(..., C)`` whose norm is greater than a bound to that norm."""
-    norm = codes.norm(dim=-1, keepdim=True).clamp(min=1e-8)
+    norm: Tensor = codes.norm(dim=-1, keepdim=True).clamp(min=1e-8)
     return codes * (bound / norm).clamp(max=1.0)

@@ -111,6 +111,13 @@ class MultimodalTrainer(BaseTrainer):
         evaluator = MultimodalEvaluator(self.model, self._answers, self.config.evaluation, self._settings.gate)
         return evaluator.evaluate(dataloader).metrics
 
+    def _metrics(self) -> dict[str, float]:
+        controller = self.model.controller
+        found = {"code_norm": controller.chunk_router.ema_chunk_code.norm().item()}
+        if controller.conflict_gate is not None:
+            found["vision_gate"] = controller.conflict_gate.gate_ema.item()
+        return found
+
     def _state(self) -> dict[str, Any]:
         return {"answers": self._answers.texts}
 

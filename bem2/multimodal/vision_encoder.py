@@ -34,9 +34,10 @@ class TinyViT(nn.Module):
         """Return the class token and the patches ``(B, 1 + N, D)`` of images ``(B, 3, S, S)``."""
         x = self.patch_embedding(pixels).flatten(2).transpose(1, 2)
         x = torch.cat([self.class_embedding.expand(len(x), -1, -1), x], dim=1) + self.position_embedding
+        tokens: Tensor = x
         for layer in self.layers:
-            x = layer(x)
-        return x
+            tokens = layer(tokens)
+        return tokens
 
 
 def _layer(dim: int) -> nn.TransformerEncoderLayer:
@@ -74,9 +75,7 @@ class VisionEncoder(nn.Module):
         pool = self.feature_norm(patches.mean(dim=1))
         regions = self._regions(patches)
         attention = torch.softmax(self.spatial_attention(patches).squeeze(-1), dim=-1)
-        return VisionFeatures(
-            cls, pool, patches, regions, normalised_entropy(attention), mean_cosine(cls, regions)
-        )
+        return VisionFeatures(cls, pool, patches, regions, normalised_entropy(attention), mean_cosine(cls, regions))
 
     def _regions(self, patches: Tensor) -> Tensor:
         grid = patches.transpose(1, 2).reshape(len(patches), self.dim, self.grid, self.grid)

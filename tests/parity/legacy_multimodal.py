@@ -1,7 +1,7 @@
 """Runs the multimodal trainer of the old repository on the data of a folder: ``python legacy_multimodal.py FOLDER``.
 
-The folder has ``settings.json``, the questions and the images. It gets records of each `Tensor.backward` and each step of
-the optimizer, weights, evaluations, and the checkpoint that the unified trainer goes on from.
+The folder has ``settings.json``, the questions and the images. It gets records of each `Tensor.backward` and each step
+of the optimizer, weights, evaluations, and the checkpoint that the unified trainer goes on from.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from bem2.multimodal import create_multimodal_controller, create_vision_encoder, create_vision_preprocessor
 from bem2.multimodal.coverage_analysis import ConsistencyGate
-from bem2.multimodal.evaluation import VQAEvaluator
 from bem2.multimodal.training import create_multimodal_trainer
 from recording import recording
+
+from bem2.multimodal import create_multimodal_controller, create_vision_encoder, create_vision_preprocessor
+from bem2.multimodal.evaluation import VQAEvaluator
 
 
 def seed(number: int) -> None:
@@ -60,9 +61,7 @@ def make_trainer(folder: Path, settings: dict[str, Any], train: list[Any], held_
     preprocessor = create_vision_preprocessor(encoder, {"cache_dir": str(folder / "cache")})
     for rows in (train, held_out):
         preprocessor.preprocess_batch([row["image"] for row in rows], batch_size=32)
-    return create_multimodal_trainer(
-        controller, encoder, preprocessor, gate, settings[name], str(folder / name)
-    )
+    return create_multimodal_trainer(controller, encoder, preprocessor, gate, settings[name], str(folder / name))
 
 
 def evaluations(trainer: Any) -> list[dict[str, Any]]:
