@@ -17,6 +17,16 @@ from bem2.multimodal.settings import GateSettings
 from bem_core.config.base_config import EvaluationConfig
 from bem_core.evaluation import BaseEvaluator
 
+#: What is measured besides the metrics of the registry.
+MEASURED = (
+    "coverage",
+    "spatial_entropy",
+    "consistency",
+    "alignment",
+    "reliance",
+    "fallback_rate",
+    "object_hallucination_rate",
+)
 _DEFAULT = ("exact_match", "token_f1")
 
 
@@ -37,6 +47,9 @@ class MultimodalEvaluator(BaseEvaluator):
         answers: What it chooses from.
         config: The section ``evaluation``.
         gate: Thresholds of ``reliance``.
+
+    Raises:
+        EvaluationError: A metric is listed that nobody measures.
     """
 
     model: VisualQuestionModel
@@ -53,6 +66,8 @@ class MultimodalEvaluator(BaseEvaluator):
         metrics = listed if "loss" in listed else [*listed, "loss"]
         super().__init__(model, dataclasses.replace(config, metrics=metrics))
         self._answers, self._gate = answers, gate or GateSettings()
+        # Now, and not after the first part of a training.
+        self._check_names(dict.fromkeys(MEASURED, 0.0))
 
     def _run_inference(self, batch: Any) -> Mapping[str, Any]:
         outputs: Outputs = self.model(batch)
@@ -68,12 +83,5 @@ class MultimodalEvaluator(BaseEvaluator):
         covered, agreed = coverage(outputs["view"], batch["objects"]), consistency(outputs["view"])
         relied = reliance(agreed.score, covered.score, self._gate)
         wrong = torch.gather(batch["wrong"], 1, outputs["chosen"].unsqueeze(1)).squeeze(1)
-        return {
-            "coverage": covered.score,
-            "spatial_entropy": covered.entropy,
-            "consistency": agreed.score,
-            "alignment": agreed.alignment,
-            "reliance": relied,
-            "fallback_rate": (relied == 0).float(),
-            "object_hallucination_rate": wrong,
-        }
+        found = (covered.score, covered.entropy, agreed.score, agreed.alignment, relied, (relied == 0).float(), wrong)
+        return dict(zip(MEASURED, found, strict=True))

@@ -77,7 +77,12 @@ class MultimodalTrainer(BaseTrainer):
         controller = MultimodalController(
             text.dim, vision.dim, vision.grid, len(self._answers), self._settings.controller
         )
-        return VisualQuestionModel(text, vision, controller)
+        model = VisualQuestionModel(text, vision, controller)
+        self._evaluator(model)  # What it cannot measure is an error before training.
+        return model
+
+    def _evaluator(self, model: VisualQuestionModel) -> MultimodalEvaluator:
+        return MultimodalEvaluator(model, self._answers, self.config.evaluation, self._settings.gate)
 
     def _setup_dataloaders(self) -> tuple[Any, Any]:
         held_out = evaluation_questions(self.config, self._settings)
@@ -108,8 +113,9 @@ class MultimodalTrainer(BaseTrainer):
         return {"loss": weighted(terms, self._settings.loss_weights), **terms}
 
     def _evaluate(self, dataloader: Any) -> dict[str, float]:
-        evaluator = MultimodalEvaluator(self.model, self._answers, self.config.evaluation, self._settings.gate)
-        return evaluator.evaluate(dataloader).metrics
+        found = self._evaluator(self.model).evaluate(dataloader).flat()
+        del found["duration_s"]  # Metrics of a run that was resumed are those of one that was not.
+        return found
 
     def _metrics(self) -> dict[str, float]:
         controller = self.model.controller

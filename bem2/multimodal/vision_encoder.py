@@ -88,6 +88,10 @@ class ClipBackbone(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+        # The norm of the pooled output, which is not used.
+        for name, parameter in model.named_parameters():
+            if "post_layernorm" in name:
+                parameter.requires_grad_(False)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return the class token and the patches, ``(B, 1 + N, D)``."""
@@ -129,6 +133,8 @@ def make_encoder(config: ExperimentConfig, settings: VisionSettings) -> VisionEn
     encoder = VisionEncoder(backbone, dim, settings.num_regions, size, patch)
     if settings.freeze:
         encoder.requires_grad_(False).eval()
+    # What no answer depends on gets no gradient.
+    encoder.spatial_attention.requires_grad_(False)
     return encoder
 
 

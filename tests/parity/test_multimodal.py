@@ -24,7 +24,7 @@ DIM, SEED, JOINT_SEED = 32, 11, 12
 STEPS, ACCUMULATION = 800, 4
 # A shorter run that is stopped and goes on.
 PARTS, JOINT = 160, 80
-NOT_MEASURED = {"fallback_rate", "loss"}
+NOT_MEASURED = {"fallback_rate", "loss", "num_samples"}
 
 
 @pytest.fixture(scope="module")
