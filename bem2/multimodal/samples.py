@@ -1,8 +1,9 @@
 """Questions about images: from JSON Lines files with the images beside them.
 
 A line is ``{"image": "7.png", "question": "What color is it?", "answers": ["red"], "objects": [{"name": "circle",
-"box": [0.1, 0.2, 0.4, 0.5]}]}``. ``objects`` may be left out; a box has left, top, right and bottom as shares of the
-image's width and height. ``answer`` stands for a single answer. Other fields are left alone.
+"box": [0.1, 0.2, 0.4, 0.5]}]}``. ``objects`` may be left out, and so may their boxes, or there may be names only; a box
+has left, top, right and bottom as shares of the image's width and height. ``answer`` stands for a single answer. Other
+fields are left alone.
 """
 
 from __future__ import annotations
@@ -127,6 +128,8 @@ def _answers(row: dict[str, Any]) -> Any:
 
 
 def _object_problems(one: Any, where: str) -> list[str]:
+    if isinstance(one, str):
+        return []
     if not isinstance(one, dict) or not isinstance(one.get("name"), str):
         return [f"{where}: expected an object with name and box, found {one!r:.60}"]
     box = one.get("box")
@@ -148,13 +151,12 @@ def _image_problems(file: Path) -> list[str]:
 
 
 def _question(row: dict[str, Any], image: int) -> Question:
-    objects = row.get("objects", [])
-    left, top, right, bottom = range(4)
-    boxes = [one["box"] for one in objects if one.get("box") is not None]
+    objects = [{"name": one} if isinstance(one, str) else one for one in row.get("objects", [])]
+    boxes = [map(float, one["box"]) for one in objects if one.get("box") is not None]
     return Question(
         image=image,
         text=row["question"],
         answers=tuple(_answers(row)),
         objects=tuple(one["name"] for one in objects),
-        boxes=tuple((float(b[left]), float(b[top]), float(b[right]), float(b[bottom])) for b in boxes),
+        boxes=tuple((left, top, right, bottom) for left, top, right, bottom in boxes),
     )
