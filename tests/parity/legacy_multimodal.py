@@ -53,7 +53,7 @@ def make_trainer(folder: Path, settings: dict[str, Any], train: list[Any], held_
         {"vision_dim": dim, "patch_grid_size": encoder.get_patch_grid_size()},
         {
             "answer_vocab": sorted({text for row in train for text in row["answers"]}),
-            "enable_token_routing": False,
+            "enable_token_routing": name == "parts",
         },
     )
     with torch.random.fork_rng():

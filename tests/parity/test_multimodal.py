@@ -40,7 +40,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "controller_dim": DIM,
         "learning_rate": 5e-3,
         "weight_decay": 1e-5,
-        "batch_size": 8,
+        "batch_size": 4,
         "gradient_accumulation_steps": ACCUMULATION,
     }
     settings = {
@@ -68,13 +68,13 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def make_trainer(reference: Path, run: Path, **training: Any) -> MultimodalTrainer:
+def make_trainer(reference: Path, run: Path, token_level: bool = False, **training: Any) -> MultimodalTrainer:
     given: dict[str, Any] = {
         "max_steps": STEPS,
         "learning_rate": 5e-3,
         "weight_decay": 1e-5,
         "warmup_steps": 80,
-        "batch_size": 8,
+        "batch_size": 4,
         "eval_steps": 300,
         "save_strategy": "no",
         "seed": SEED,
@@ -85,7 +85,7 @@ def make_trainer(reference: Path, run: Path, **training: Any) -> MultimodalTrain
             "compat": "legacy",
             "text": {"encoder": "bytes"},
             "vision": {"dim": DIM},
-            "controller": {"dim": DIM},
+            "controller": {"dim": DIM, "token_level": token_level},
             "data": {
                 "train_file": str(reference / "train.jsonl"),
                 "validation_file": str(reference / "eval.jsonl"),
@@ -131,8 +131,10 @@ def test_the_loop_is_the_old_one(reference: Path, tmp_path: Path) -> None:
 
 
 def test_it_goes_on_from_an_old_checkpoint(reference: Path, tmp_path: Path) -> None:
+    """This one has codes for tokens too, as controllers had where nobody said otherwise."""
     states = torch.load(reference / "states.pt", weights_only=True)
-    trainer = make_trainer(reference, tmp_path / "run", max_steps=PARTS, warmup_steps=16, eval_steps=60)
+    options = {"max_steps": PARTS, "warmup_steps": 16, "eval_steps": 60}
+    trainer = make_trainer(reference, tmp_path / "run", token_level=True, **options)
     trainer.setup_training()
     trainer.resume_from(reference / "parts" / f"checkpoint_step_{JOINT}.pt")
     seed_everything(JOINT_SEED)

@@ -43,8 +43,11 @@ def main():
     features = preprocessor.preprocess_image(image).features
     hidden, mask = encode_text([args.question], 32)
     with torch.no_grad():
-        code, state = controller(hidden, mask, vision_features=features, return_routing_state=True)
-        answer = controller.answer_vocab[int(controller.answer_logits(code).argmax())]
+        codes, state = controller(
+            hidden, mask, vision_features=features, routing_level=controller.finest_level, return_routing_state=True
+        )
+        answer = controller.answer_vocab[int(controller.answer_logits(codes, mask).argmax())]
+        code = controller(hidden, mask, vision_features=features)
         gate = ConsistencyGate(32, 32, encoder.num_regions, encoder.get_patch_grid_size()).eval()
         _, analysis = gate(state.vision_features, controller._summarize(hidden, mask), return_analysis=True)
     result = {

@@ -253,7 +253,17 @@ class MultimodalController(HierarchicalController):
         codes, state = result
         return codes, MultimodalRoutingState(**{**state.__dict__, **extra})
 
-    def answer_logits(self, codes: torch.Tensor) -> torch.Tensor:
+    @property
+    def finest_level(self) -> RoutingLevel:
+        return RoutingLevel.TOKEN if self.token_router is not None else RoutingLevel.CHUNK
+
+    def answer_logits(self, codes: torch.Tensor, attention_mask: Optional[torch.Tensor] = None) -> torch.Tensor:
+        if codes.dim() == 3:
+            if attention_mask is None:
+                codes = codes.mean(dim=1)
+            else:
+                mask = attention_mask.unsqueeze(-1).to(codes.dtype)
+                codes = (codes * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1.0)
         return self.answer_head(codes)
 
 

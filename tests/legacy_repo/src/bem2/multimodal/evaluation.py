@@ -278,10 +278,16 @@ class MultimodalEvaluator:
             def infer(x):
                 features, hidden, mask = x
                 with torch.no_grad():
-                    codes, state = model(hidden, mask, vision_features=features, return_routing_state=True)
+                    codes, state = model(
+                        hidden,
+                        mask,
+                        vision_features=features,
+                        routing_level=model.finest_level,
+                        return_routing_state=True,
+                    )
                     text = model._summarize(hidden, mask)
                     _, analysis = gate(state.vision_features, text)
-                    return model.answer_logits(codes), analysis
+                    return model.answer_logits(codes, mask), analysis
 
             def post(y):
                 logits, analysis = y

@@ -308,9 +308,13 @@ class MultimodalTrainer:
         features = self._batch_features(batch["image"])
         hidden_states, attention_mask = self._encode_text(batch["question"])
         codes, state = self.model(
-            hidden_states, attention_mask, vision_features=features, return_routing_state=True
+            hidden_states,
+            attention_mask,
+            vision_features=features,
+            routing_level=self.model.finest_level,
+            return_routing_state=True,
         )
-        logits = self.model.answer_logits(codes)
+        logits = self.model.answer_logits(codes, attention_mask)
         text = self.model._summarize(hidden_states, attention_mask)
         object_mask = self._object_mask(batch, features)
         coverage_metrics = self.consistency_gate.coverage_analyzer(state.vision_features, object_mask)
@@ -389,9 +393,14 @@ class MultimodalTrainer:
                 features = self.preprocessor.preprocess_image(sample["image"]).features
                 hidden_states, attention_mask = self._encode_text([sample["question"]])
                 codes, state = self.model(
-                    hidden_states, attention_mask, vision_features=features, return_routing_state=True
+                    hidden_states,
+                    attention_mask,
+                    vision_features=features,
+                    routing_level=self.model.finest_level,
+                    return_routing_state=True,
                 )
-                predictions += self._generate_text(self.model.answer_logits(codes), hidden_states)
+                logits = self.model.answer_logits(codes, attention_mask)
+                predictions += self._generate_text(logits, hidden_states)
                 text = self.model._summarize(hidden_states, attention_mask)
                 mask = self._object_mask({"object_boxes": [sample.get("object_boxes")]}, features)
                 covered = self.consistency_gate.coverage_analyzer(state.vision_features, mask)
