@@ -27,9 +27,8 @@ PARTS, JOINT = 160, 80
 NOT_MEASURED = {"fallback_rate", "loss", "num_samples"}
 
 
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("multimodal")
+def prepare(folder: Path) -> None:
+    """Write what the driver of the old trainer reads."""
     write_questions(folder / "train.jsonl", draw_questions(120, 0))
     write_questions(folder / "eval.jsonl", draw_questions(25, 1))
     (folder / "encoder").mkdir()
@@ -52,6 +51,12 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "parts": training | {"max_steps": PARTS, "warmup_steps": 16, "evaluation_steps": 60},
     }
     (folder / "settings.json").write_text(json.dumps(settings))
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("multimodal")
+    prepare(folder)
     paths = [str(ROOT / "tests/legacy_repo/src"), str(ROOT / "tests/parity")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
     script = ROOT / "tests/parity/legacy_multimodal.py"
