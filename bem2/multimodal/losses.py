@@ -34,8 +34,10 @@ def coverage_loss(coverage: Coverage) -> Tensor:
 
 
 def _bce(value: Tensor, target: float) -> Tensor:
-    # Diversity goes up to 2, and weights that add up to 1 can round up.
-    return functional.binary_cross_entropy(value.clamp(1e-6, 1.0 - 1e-6), torch.full_like(value, target))
+    # Diversity goes up to 2, and weights that add up to 1 can round up. Torch refuses this loss in lower precision.
+    with torch.autocast(value.device.type, enabled=False):
+        value = value.float()
+        return functional.binary_cross_entropy(value.clamp(1e-6, 1.0 - 1e-6), torch.full_like(value, target))
 
 
 def consistency_loss(consistency: Consistency) -> Tensor:

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from bem2.multimodal.settings import Settings
 from bem_core.config import ExperimentConfig, invalid
+from bem_core.config.base_config import DataConfig
+from bem_core.errors import DataError
 from bem_core.models import ByteTokenizer, load_base_model, load_tokenizer
 
 _BYTES_DIM = 64
@@ -73,18 +75,26 @@ class QuestionTokens:
 
     Args:
         tokenizer: Has ``encode`` and ``pad_token_id``.
-        max_length: Tokens at most; what is longer is cut.
-        fixed: Whether all questions are filled up to `max_length`.
+        data: Says how long they are, and whether longer ones are cut and shorter ones filled up.
     """
 
-    def __init__(self, tokenizer: Any, max_length: int, fixed: bool) -> None:
+    def __init__(self, tokenizer: Any, data: DataConfig) -> None:
         self._encode, self.pad_token_id = tokenizer.encode, int(tokenizer.pad_token_id)
-        self._max_length, self._fixed = max_length, fixed
+        self._data = data
 
     def __call__(self, text: str) -> tuple[Tensor, Tensor]:
-        """Return ids and mask of a question, ``(L,)`` each."""
-        ids = self._encode(text)[: self._max_length]
-        filling = self._max_length - len(ids) if self._fixed else 0
+        """Return ids and mask of a question, ``(L,)`` each.
+
+        Raises:
+            DataError: It is too long, and is not to be cut.
+        """
+        longest = self._data.max_seq_length
+        ids = self._encode(text, add_special_tokens=self._data.add_special_tokens)
+        if len(ids) > longest and not self._data.truncation:
+            expected = f"at most {longest}, which is data.max_seq_length, or data.truncation: true"
+            raise DataError(f"the question {text!r:.80} has {len(ids)} tokens: expected {expected}")
+        ids = ids[:longest]
+        filling = longest - len(ids) if self._data.padding == "max_length" else 0
         mask = [1] * len(ids) + [0] * filling
         return torch.tensor(ids + [self.pad_token_id] * filling), torch.tensor(mask)
 
@@ -112,7 +122,7 @@ def make_text_encoder(config: ExperimentConfig, settings: Settings) -> ByteFeatu
 def make_tokens(config: ExperimentConfig, settings: Settings) -> QuestionTokens:
     """Return what makes token ids for the encoder of `make_text_encoder`."""
     tokenizer = ByteTokenizer() if settings.text.encoder == "bytes" else load_tokenizer(config)
-    return QuestionTokens(tokenizer, config.data.max_seq_length, config.data.padding == "max_length")
+    return QuestionTokens(tokenizer, config.data)
 
 
 def _context(sizes: Any) -> int | None:

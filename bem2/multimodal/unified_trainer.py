@@ -57,7 +57,7 @@ class MultimodalTrainer(BaseTrainer):
     }
 
     #: The old trainer saved the controller only, and counted micro-steps.
-    legacy_checkpoint: ClassVar[LegacyCheckpoint | None] = LegacyCheckpoint(
+    legacy_checkpoint = LegacyCheckpoint(
         model={"model_state_dict": "controller."},
         kept=(r"text\..*", r"vision\..*"),
         progress=_progress,

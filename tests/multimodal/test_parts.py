@@ -26,6 +26,8 @@ from bem2.multimodal.shapes import draw_questions
 from bem2.multimodal.text_encoder import ByteFeatures, QuestionTokens
 from bem2.multimodal.unified_trainer import MultimodalTrainer
 from bem_core.config import load_experiment_config
+from bem_core.config.base_config import DataConfig
+from bem_core.errors import DataError
 from bem_core.models import ByteTokenizer
 from tests.multimodal.files import write_image, write_questions
 
@@ -169,9 +171,22 @@ def test_bytes_have_the_same_features_in_each_run() -> None:
     state = torch.get_rng_state()
     second = ByteFeatures(6, 20)
     assert torch.equal(torch.get_rng_state(), state)
-    ids, mask = QuestionTokens(ByteTokenizer(), 20, fixed=False)("red?")
+    ids, mask = QuestionTokens(ByteTokenizer(), DataConfig(padding="longest"))("red?")
     assert torch.equal(first(ids[None], mask[None]), second(ids[None], mask[None]))
     assert not list(first.parameters())
+
+
+def test_tokens_of_questions() -> None:
+    def tokens(text: str, **options: Any) -> list[list[int]]:
+        ids, mask = QuestionTokens(ByteTokenizer(), DataConfig(max_seq_length=5, **options))(text)
+        return [ids.tolist(), mask.tolist()]
+
+    assert tokens("a") == [[256, 97, 257, 258, 258], [1, 1, 1, 0, 0]]
+    assert tokens("a", padding="longest") == [[256, 97, 257], [1, 1, 1]]
+    assert tokens("ab", padding="longest", add_special_tokens=False) == [[97, 98], [1, 1]]
+    assert tokens("abcdefg")[0] == [256, 97, 98, 99, 100]
+    with pytest.raises(DataError, match="the question 'abcdefg' has 9 tokens: expected at most 5"):
+        tokens("abcdefg", truncation=False)
 
 
 def small(**sections: Any) -> dict[str, Any]:
@@ -286,3 +301,19 @@ def test_a_resumed_run_ends_as_one_that_was_not_stopped(tmp_path: Path) -> None:
     parts.train()
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, parts.model.state_dict()[name]), name
+
+
+def test_parts_of_the_questions_are_measured_on_their_own(tmp_path: Path) -> None:
+    slices = {"colors": {"question": "What color is it?"}, "shapes": {"question": "Which shape is it?"}}
+    config = small(evaluation={"slices": slices, "eval_batch_size": 3}, hardware={"device": "cpu"})
+    trainer = MultimodalTrainer(config, tmp_path / "run")
+    found = trainer.evaluate()
+    parts = [found[f"eval_{name}/num_samples"] for name in slices]
+    assert sum(parts) == found["eval_num_samples"] == 8
+    whole = sum(found[f"eval_{name}/coverage"] * count for name, count in zip(slices, parts, strict=True)) / 8
+    assert whole == pytest.approx(found["eval_coverage"])
+
+
+def test_trains_in_lower_precision(tmp_path: Path) -> None:
+    config = small(hardware={"device": "cpu", "mixed_precision": "bf16"})
+    assert MultimodalTrainer(config, tmp_path / "run").train()["total_steps"] == 2
