@@ -45,8 +45,9 @@ class SpectralGovernance(nn.Module):
         original_shape = delta_w.shape
         matrix = delta_w.reshape(-1, original_shape[-1]) if delta_w.dim() > 2 else delta_w
 
+        # Without the graph: most singular values of a low-rank delta are equal (0), where the SVD has no gradient.
         with torch.no_grad():
-            singular_values = torch.linalg.svdvals(matrix)
+            _, singular_values, vh = torch.linalg.svd(matrix, full_matrices=False)
         sigma1 = singular_values[0].item()
 
         if self.training:
@@ -59,8 +60,9 @@ class SpectralGovernance(nn.Module):
 
         was_clamped = sigma1 > target
         if was_clamped:
-            u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
-            clamped = ((u * torch.clamp(s, max=target)) @ vh).reshape(original_shape)
+            # U min(S, target) V^T = (U S V^T) V min(1, target / S) V^T
+            keep = torch.clamp(target / singular_values.clamp(min=1e-12), max=1.0)
+            clamped = (((matrix @ vh.t()) * keep) @ vh).reshape(original_shape)
         else:
             clamped = delta_w
 
