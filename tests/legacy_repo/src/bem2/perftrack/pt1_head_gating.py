@@ -124,8 +124,10 @@ class AttentionGateController(nn.Module):
         hidden_states: torch.Tensor,
         retrieval_context: Optional[torch.Tensor] = None
     ) -> Tuple[torch.Tensor, Dict[str, torch.Tensor]]:
-        stats = self.attention_extractor(attention_weights, hidden_states)
-        quality = self.retrieval_scorer(hidden_states, retrieval_context)
+        # both look at the mean over the sequence, which is computed once
+        pooled = hidden_states.mean(dim=1, keepdim=True)
+        stats = self.attention_extractor(attention_weights, pooled)
+        quality = self.retrieval_scorer(pooled, retrieval_context)
         quality_expanded = quality.expand(-1, self.config.retrieval_quality_dim)
         gate_input = torch.cat([stats, quality_expanded, quality], dim=-1)
 
@@ -135,7 +137,8 @@ class AttentionGateController(nn.Module):
 
         penalty = torch.zeros((), device=gates.device)
         if self.training and gates.shape[0] > 1:
-            centred = gates - gates.mean(dim=0, keepdim=True)
+            flat = gates.view(-1, self.config.num_groups)
+            centred = flat - flat.mean(dim=0, keepdim=True)
             normed = centred / (centred.norm(dim=0, keepdim=True) + 1e-8)
             correlation = normed.t() @ normed
             smoothed = 0.99 * self.gate_correlation_ema + 0.01 * correlation

@@ -270,9 +270,8 @@ class PTLossFunction:
     def _compute_pt4_regularization(self, attention_info: Dict) -> Dict[str, torch.Tensor]:
         losses = {}
         if 'gamma' in attention_info:
-            gamma_loss = torch.mean(torch.abs(attention_info['gamma'] - 1.0))
-            beta_loss = torch.mean(torch.abs(attention_info['beta']))
-            losses['identity_loss'] = 0.1 * (gamma_loss + beta_loss)
+            losses['gamma_loss'] = 0.1 * torch.mean(torch.abs(attention_info['gamma'] - 1.0))
+            losses['beta_loss'] = 0.1 * torch.mean(torch.abs(attention_info['beta']))
         return losses
 
     def _compute_spectral_penalty(self, model: nn.Module) -> torch.Tensor:
@@ -396,8 +395,10 @@ class PTTrainer:
                 loss_dict = self.loss_function.compute_loss(model, outputs, targets, variant_type, attention_info)
                 losses.append(loss_dict['total_loss'].item())
                 predictions = outputs.argmax(dim=-1)
-                correct += (predictions == targets).sum().item()
-                total += targets.numel()
+                # -100 where a language model has nothing to predict
+                counted = targets != -100
+                correct += (predictions[counted] == targets[counted]).sum().item()
+                total += counted.sum().item()
         return {'eval_loss': np.mean(losses), 'eval_accuracy': correct / max(total, 1), 'step': self.global_step}
 
     def _check_early_stopping(self, eval_metrics: Dict[str, float], variant_type: str) -> bool:
