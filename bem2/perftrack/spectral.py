@@ -1,7 +1,7 @@
 """Largest singular values by power iteration that goes on where the last step stopped.
 
 A vector that is kept from step to step needs one iteration each, since weights move little in between (Miyato et al.,
-Spectral Normalization for GANs, https://arxiv.org/abs/1802.05957, algorithm 1). Singular values are never overestimated.
+Spectral Normalization for GANs, https://arxiv.org/abs/1802.05957, algorithm 1). No singular value is overestimated.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class SpectralNorm(nn.Module):
         if self.training:
             with torch.no_grad():
                 self._iterate(apply, adjoint, self.iterations)
-        return apply(self.vectors).norm(dim=-1)
+        norms: Tensor = torch.linalg.vector_norm(apply(self.vectors), dim=-1)
+        return norms
 
     def _iterate(self, apply: Map, adjoint: Map, iterations: int) -> None:
         vectors = self.vectors
@@ -68,7 +69,7 @@ class SpectralNorm(nn.Module):
 
 def limit(sigma: Tensor, bound: float) -> Tensor:
     """Return what maps are multiplied with so that no singular value is above a bound: exactly 1 below it."""
-    return (bound / sigma.clamp_min(torch.finfo(sigma.dtype).tiny)).clamp_max(1.0)
+    return bound / sigma.clamp_min(bound)
 
 
 class SpectralPenalty(nn.Module):

@@ -1,0 +1,130 @@
+"""Trains one of the four variants of the performance track on a frozen language model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from bem2.perftrack.data import loaders_of
+from bem2.perftrack.evaluation import PerformanceEvaluator
+from bem2.perftrack.losses import Objective, known_weights, targets_of
+from bem2.perftrack.spectral import SpectralPenalty
+from bem2.perftrack.variants import adapt
+from bem2.perftrack.wrapping import adapters
+from bem_core.config import invalid
+from bem_core.errors import nearest
+from bem_core.evaluation.costs import count_parameters
+from bem_core.models import load_base_model
+from bem_core.training.base_trainer import BaseTrainer
+from bem_core.training.foreign import LegacyCheckpoint
+from bem_core.utils.texts import IGNORED
+
+
+class PerformanceTrainer(BaseTrainer):
+    """Trains adapters; ``variant_id`` says which: ``PT1`` to ``PT4``.
+
+    Attributes:
+        objective: The loss.
+    """
+
+    objective: Objective
+
+    #: The loop of the old PTTrainer.
+    legacy_options: ClassVar[Mapping[str, Any]] = {
+        "data.randomness": "global",
+        "training.batch_source": "fresh_loader",
+        "training.zero_grad": "before_forward",
+        "training.no_decay": [],
+        "training.scheduler_type": "cosine_annealing",
+        "training.eval_start": 1,
+    }
+    legacy_checkpoint: ClassVar[LegacyCheckpoint | None] = LegacyCheckpoint(
+        names={
+            r"^base_model\.": "",
+            r"\.attention_extractor\.attention_processor\.": ".features.",
+            r"\.retrieval_scorer\.quality_scorer\.": ".quality.",
+            r"\.gate_network\.": ".gates.",
+            r"\.instance_controller\.(adaptation)_net\.": r".\1.",
+            r"\.instance_controller\.": ".",
+            r"\.mask_controller\.hadamard_transform\.": ".hadamard.",
+        },
+        # Vectors of power iterations, which the old modules had no use for.
+        kept=(r".*norm\.vectors",),
+        # What the old modules counted and averaged without using it.
+        dropped=(
+            r".*\.spectral_gov\..*",
+            r".*\.attention_(var_)?ema",
+            r".*\.(flop|param)_count",
+            r".*\.([uv]_orthogonality|factor_diversity)",
+            r".*\.(modulation_magnitude|output_variance)_ema",
+        ),
+        optimizer="optimizer_state_dicts.{variant}",
+        scheduler="scheduler_state_dicts.{variant}",
+        # It counted from 0, and saved after the step.
+        progress=lambda saved: {"step": saved["global_step"] + 1},
+    )
+
+    def _setup_model(self) -> nn.Module:
+        model = load_base_model(self.config)
+        common = adapt(model, self.config)
+        self._check_budget(model)
+        trained = [one for one in model.parameters() if one.requires_grad]
+        penalty = SpectralPenalty(trained, common.spectral_bound, iterations=common.power_iterations)
+        weights = self.config.training.loss_weights
+        self._check_weights(weights, model)
+        self.objective = Objective(model, penalty, weights)
+        return model
+
+    def _setup_dataloaders(self) -> tuple[Any, Any]:
+        known: Any = getattr(self.model, "config", None)
+        limit = getattr(known, "context_length", None) or getattr(known, "max_position_embeddings", None)
+        return loaders_of(self.config, known.vocab_size, limit)
+
+    def _forward(self, batch: Any) -> Any:
+        return self.wrapped_model(batch["input_ids"], attention_mask=batch.get("attention_mask"))
+
+    def _compute_loss(self, batch: Any, outputs: Any) -> dict[str, Any]:
+        return self.objective(outputs.logits, batch["labels"])
+
+    def _evaluate(self, dataloader: Any) -> dict[str, float]:
+        result = PerformanceEvaluator(self.model, self.objective, self.config.evaluation).evaluate(dataloader)
+        timed = result.latency is not None or result.peak_memory_bytes is not None
+        return result.flat() if timed else result.metrics
+
+    def _loss_weight(self, batch: Any) -> float:
+        if self.config.training.loss_weight in ("auto", "tokens"):
+            return int((targets_of(batch["labels"]) != IGNORED).sum())
+        return super()._loss_weight(batch)
+
+    @torch.no_grad()
+    def _metrics(self) -> dict[str, float]:
+        return {"trained_parameters": float(count_parameters(self.model, trainable_only=True))}
+
+    def _state(self) -> dict[str, Any]:
+        return {"penalty": self.objective.penalty.state()}
+
+    def _load_state(self, state: dict[str, Any]) -> None:
+        self.objective.penalty.load(state["penalty"])
+
+    def _check_budget(self, model: nn.Module) -> None:
+        """Refuse a model whose size is outside of an enforced budget, before any step is done."""
+        budget = self.config.budget
+        if not budget.enforce_constraints or budget.baseline_params is None or budget.parameter_tolerance is None:
+            return
+        found, wanted = count_parameters(model), budget.baseline_params
+        if abs(found - wanted) > budget.parameter_tolerance * wanted:
+            expected = f"the model has {found} parameters, {found / wanted - 1:+.1%}"
+            raise invalid(self.config, "budget.baseline_params", f"{expected} of {wanted}; {self._adapter_size(model)}")
+
+    def _adapter_size(self, model: nn.Module) -> str:
+        return f"{count_parameters(model, trainable_only=True)} of them are in {len(adapters(model))} adapters"
+
+    def _check_weights(self, weights: Mapping[str, float], model: nn.Module) -> None:
+        known = known_weights(adapters(model))
+        for name in weights:
+            if name not in known:
+                hint = nearest(name, known) or f"; there are {', '.join(known)}"
+                raise invalid(self.config, f"training.loss_weights.{name}", f"the loss has no such term{hint}")
