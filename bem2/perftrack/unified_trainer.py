@@ -92,7 +92,7 @@ class PerformanceTrainer(BaseTrainer):
     def _evaluate(self, dataloader: Any) -> dict[str, float]:
         result = PerformanceEvaluator(self.model, self.objective, self.config.evaluation).evaluate(dataloader)
         timed = result.latency is not None or result.peak_memory_bytes is not None
-        return result.flat() if timed else result.metrics
+        return result.flat() if timed else result.metrics | {"num_samples": float(result.num_samples)}
 
     def _loss_weight(self, batch: Any) -> float:
         if self.config.training.loss_weight in ("auto", "tokens"):

@@ -1,0 +1,151 @@
+"""The old trainer of the performance track and ours: the same losses, weights, states and random numbers, each step."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bem2.perftrack.data import TokenSequences
+from bem2.perftrack.unified_trainer import PerformanceTrainer
+from bem2.perftrack.variants import VARIANTS
+from bem_core.config import load_experiment_config
+from bem_core.training.foreign import restore_foreign
+from tests.parity import perftrack_task as task
+from tests.parity import recording
+
+ROOT = Path(__file__).parents[2]
+
+
+PENALISED = "PT3:penalty=0.5:steps=40"
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train all variants with the old trainer, in a process of its own."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("legacy")
+    path = os.pathsep.join(map(str, (ROOT / "tests/legacy_repo", ROOT / "tests/parity", ROOT)))
+    command = [sys.executable, "-W", "ignore", str(ROOT / "tests/parity/legacy_perftrack.py"), str(folder)]
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        [*command, *VARIANTS, PENALISED], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return folder
+
+
+def experiment(variant: str, **training: Any) -> dict[str, Any]:
+    """The settings of `legacy_perftrack.train`, with the groups of the experiment that the project has."""
+    written = load_experiment_config(ROOT / f"experiments/{FILES[variant]}.yml").training
+    rate = task.RATE * task.MULTIPLIERS[variant]
+    return {
+        "name": "parity",
+        "experiment_type": "performance",
+        "variant_id": variant,
+        "compat": "legacy",
+        "model": {"base_model": "tiny", **task.SIZES},
+        "training": {
+            "max_steps": task.STEPS,
+            "learning_rate": rate,
+            "lr_scheduler_kwargs": {"eta_min": rate * 0.01},
+            "weight_decay": 1e-4,
+            "param_groups": [{"match": one.match, "lr_multiplier": one.lr_multiplier} for one in written.param_groups],
+            "eval_steps": task.EVERY,
+            "early_stopping_patience": 5,
+            "save_strategy": "no",
+            "loss_weights": {"spectral": task.PENALTY[variant]},
+            **training,
+        },
+        "perftrack": {"pooling": "sequence"},
+        VARIANTS[variant].sections[0]: task.SETTINGS[variant],
+        "hardware": {"device": "cpu"},
+    }
+
+
+FILES = {"PT1": "PT1_head_gating", "PT2": "v1_dynrank", "PT3": "v3_kron", "PT4": "PT4_residual_film"}
+
+
+def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
+    return {name: torch.stack([one[name] for one in samples]) for name in samples[0]}
+
+
+def prepared(folder: Path, config: dict[str, Any], joint: int = task.JOINT) -> PerformanceTrainer:
+    trainer = PerformanceTrainer(config, folder)
+    data = [TokenSequences(task.tokens(96, 0)), TokenSequences(task.tokens(32, 1))]
+    trainer.setup_training(*task.loaders(*data, joint, collate_fn=collate))
+    return trainer
+
+
+def test_every_variant_is_compared() -> None:
+    assert set(FILES) == set(VARIANTS) == set(task.SETTINGS)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_same_training(reference: Path, tmp_path: Path, variant: str) -> None:
+    trainer = prepared(tmp_path, experiment(variant))
+    with recording.recording() as record:
+        trainer.train()
+    assert recording.compare(recording.load(reference / variant / "record.pt"), record) == task.STEPS
+    results = json.loads((reference / variant / "results.json").read_text())
+    wanted = [*results["eval_metrics_history"], results["final_metrics"]]
+    found = [(one["step"] - 1, one["eval_loss"], one["eval_accuracy"]) for one in trainer.history]
+    assert found == [(one["step"], one["eval_loss"], one["eval_accuracy"]) for one in wanted]
+    assert len({one["eval_loss"] for one in wanted}) == len(wanted)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_going_on_from_an_old_checkpoint(reference: Path, tmp_path: Path, variant: str) -> None:
+    trainer = prepared(tmp_path, experiment(variant), joint=0)
+    trainer.resume_from(reference / variant / f"{variant}_checkpoint_{task.JOINT - 1}.pt")
+    with recording.recording() as record:
+        trainer.train()
+    whole = recording.load(reference / variant / "record.pt")
+    # A step is two events: backward and the optimizer.
+    assert recording.compare(whole[2 * task.JOINT :], record) == task.STEPS - task.JOINT
+    other = prepared(tmp_path / "final", experiment(variant))
+    restore_foreign(other, reference / variant / f"{variant}_checkpoint_final.pt")
+    assert other.progress.step == trainer.progress.step == task.STEPS
+    for name, value in other.model.state_dict().items():
+        if not name.endswith("norm.vectors"):
+            assert torch.equal(value, trainer.model.state_dict()[name]), name
+
+
+FAULTS: dict[str, dict[str, Any]] = {
+    "rate": {"learning_rate": task.RATE * (1 + 1e-6), "lr_scheduler_kwargs": {"eta_min": task.RATE * 0.01}},
+    "groups": {"param_groups": []},
+    "decay": {"no_decay": ["norm"]},
+    "source": {"batch_source": "loader"},
+    "term": {"loss_weights": {"spectral": 0.0, "gate_decorrelation": 0.99}},
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_a_fault_is_found(reference: Path, tmp_path: Path, fault: dict[str, Any]) -> None:
+    trainer = prepared(tmp_path, experiment("PT1", **fault))
+    with recording.recording() as record:
+        trainer.train()
+    with pytest.raises(recording.Differs):
+        recording.compare(recording.load(reference / "PT1" / "record.pt"), record)
+
+
+@pytest.mark.parametrize(("iterations", "difference"), [(1, 0.02), (30, 0.01)])
+def test_near_where_the_penalty_bites(reference: Path, tmp_path: Path, iterations: int, difference: float) -> None:
+    """The old trainer has an SVD of every matrix in each step, ours goes on with a power iteration."""
+    config = experiment("PT3", max_steps=40, loss_weights={"spectral": 0.5})
+    config["perftrack"]["power_iterations"] = iterations
+    trainer = prepared(tmp_path, config)
+    with recording.recording() as record:
+        trainer.train()
+    old = recording.load(reference / PENALISED / "record.pt")
+    losses = [(one["loss"], two["loss"]) for one, two in zip(old, record, strict=True) if "loss" in one]
+    assert max(abs(one - two) / one for one, two in losses) < difference
+    # It does bite: it is a part of the loss that can be seen, and the two are not the same to the last bit.
+    assert trainer.objective.penalty().item() > 0.001
+    assert losses[-1][0] != losses[-1][1]
