@@ -40,8 +40,9 @@ class PerformanceTrainer(BaseTrainer):
         "training.no_decay": [],
         "training.scheduler_type": "cosine_annealing",
         "training.eval_start": 1,
+        "training.eval_rng": "shared",
     }
-    legacy_checkpoint: ClassVar[LegacyCheckpoint | None] = LegacyCheckpoint(
+    legacy_checkpoint = LegacyCheckpoint(
         names={
             r"^base_model\.": "",
             r"\.attention_extractor\.attention_processor\.": ".features.",
@@ -68,7 +69,7 @@ class PerformanceTrainer(BaseTrainer):
     )
 
     def _setup_model(self) -> nn.Module:
-        model = load_base_model(self.config)
+        model = self._base_model()
         common = adapt(model, self.config)
         self._check_budget(model)
         trained = [one for one in model.parameters() if one.requires_grad]
@@ -77,6 +78,10 @@ class PerformanceTrainer(BaseTrainer):
         self._check_weights(weights, model)
         self.objective = Objective(model, penalty, weights)
         return model
+
+    def _base_model(self) -> nn.Module:
+        """Return the model that gets adapters; for models that `model.base_model` cannot name, override it."""
+        return load_base_model(self.config)
 
     def _setup_dataloaders(self) -> tuple[Any, Any]:
         known: Any = getattr(self.model, "config", None)

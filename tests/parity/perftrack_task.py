@@ -71,10 +71,9 @@ class Reseeding:
 
 
 def loaders(data: Any, held_out: Any, joint: int, **options: Any) -> tuple[Reseeding, DataLoader[Any]]:
-    """The loaders of a training; that of evaluation has a generator of its own, since ours draws from no other."""
+    """The loaders of a training and its evaluation."""
     train: DataLoader[Any] = DataLoader(data, batch_size=8, shuffle=True, **options)
-    own = torch.Generator()
-    return Reseeding(train, joint), DataLoader(held_out, batch_size=8, generator=own, **options)
+    return Reseeding(train, joint), DataLoader(held_out, batch_size=8, **options)
 
 
 def legacy_loaders() -> tuple[Reseeding, DataLoader[Any]]:
