@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from bem2.router.composition_engine import CompositionEngine
 from bem2.router.losses import CLONING_WEIGHTS, cloning_loss
@@ -20,30 +20,10 @@ from bem_core.evaluation.base_evaluator import BaseEvaluator
 from bem_core.utils.seeding import sample_generator
 
 
-class Episodes(Dataset[dict[str, int]]):
-    """Numbers of documents.
-
-    Args:
-        size: How many.
-    """
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-        return self._size
-
-    def __getitem__(self, index: int) -> dict[str, int]:
-        """Return the number of a document."""
-        if not 0 <= index < self._size:
-            raise IndexError(index)
-        return {"episode": index}
-
-
 def episode_loader(num_episodes: int, batch_size: int) -> DataLoader[Any]:
     """Return batches of numbers of documents, which are their seeds."""
-    return DataLoader(Episodes(num_episodes), batch_size=batch_size)
+    episodes: Any = [{"episode": number} for number in range(num_episodes)]
+    return DataLoader(episodes, batch_size=batch_size)
 
 
 class RouterEvaluator(BaseEvaluator):
