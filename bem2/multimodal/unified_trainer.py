@@ -33,9 +33,14 @@ from bem_core.training.foreign import LegacyCheckpoint
 
 def _progress(saved: Mapping[str, Any]) -> dict[str, Any]:
     """Return the counters of an old checkpoint."""
-    micro_steps, best = int(saved["step"]), saved["best_metrics"].get("f1_score")
-    window = int(saved["config"]["gradient_accumulation_steps"])
-    return {"step": micro_steps // window, "micro_step": micro_steps, "batch": micro_steps, "best": best}
+    try:
+        micro_steps, best = int(saved["step"]), saved["best_metrics"].get("f1_score")
+        window = int(saved["config"]["gradient_accumulation_steps"])
+        steps = micro_steps // window
+    except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        expected = "step, best_metrics, and gradient_accumulation_steps in config"
+        raise CheckpointError(f"the old checkpoint is not whole: expected {expected}: {error!r}") from error
+    return {"step": steps, "micro_step": micro_steps, "batch": micro_steps, "best": best}
 
 
 class MultimodalTrainer(BaseTrainer):

@@ -15,7 +15,7 @@ import torch
 from bem2.multimodal.samples import read_questions
 from bem2.multimodal.shapes import draw_questions
 from bem2.multimodal.unified_trainer import MultimodalTrainer
-from bem_core.errors import BemError, ConfigError, DataError
+from bem_core.errors import BemError, CheckpointError, ConfigError, DataError
 from tests.multimodal.files import write_questions
 
 START = """\
@@ -184,3 +184,44 @@ def test_a_checkpoint_of_other_answers_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BemError, match="other answers than the 8 of the data"):
         other.load_checkpoint(next((tmp_path / "run" / "checkpoints").glob("step-*")))
     assert all(torch.isfinite(one).all() for one in other.model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            {"step": None},
+            "the old checkpoint is not whole: expected step, best_metrics, and gradient_accumulation_steps",
+        ),
+        ({"config": {}}, "KeyError('gradient_accumulation_steps')"),
+        ({"model_state_dict": {}}, "old.pt: the checkpoint is of another model"),
+        ({"optimizer_state_dict": {"state": {}, "param_groups": []}}, "its optimizer has groups of [] parameters"),
+    ],
+    ids=["step", "config", "model", "optimizer"],
+)
+def test_an_old_checkpoint_that_is_not_whole(changed: Any, message: str, tmp_path: Path) -> None:
+    config = {
+        "name": "x",
+        "compat": "legacy",
+        "text": {"encoder": "bytes"},
+        "training": {"max_steps": 8, "warmup_steps": 4},
+        "hardware": {"device": "cpu"},
+    }
+    trainer = MultimodalTrainer(config, tmp_path / "run")
+    trainer.setup_training()
+    assert trainer.scheduler is not None
+    whole = {
+        "step": 4,
+        "model_state_dict": trainer.model.controller.state_dict(),
+        "optimizer_state_dict": trainer.optimizer.state_dict(),
+        "scheduler_state_dict": trainer.scheduler.state_dict(),
+        "config": {"gradient_accumulation_steps": 4},
+        "best_metrics": {},
+    }
+    torch.save(whole, tmp_path / "old.pt")
+    trainer.load_checkpoint(tmp_path / "old.pt")
+    assert (trainer.progress.step, trainer.progress.micro_step) == (1, 4)
+    torch.save(whole | changed, tmp_path / "old.pt")
+    with pytest.raises(CheckpointError) as error:
+        trainer.load_checkpoint(tmp_path / "old.pt")
+    assert message in str(error.value)
