@@ -21,6 +21,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from _component_multimodal import multimodal_new, multimodal_old
+
 ROOT = Path(__file__).resolve().parents[1]
 # The old packages are `src.bem2`, so that both sides can have the base model of `bem_core`.
 OLD_PATH = os.pathsep.join(map(str, (ROOT / "tests/legacy_repo", ROOT)))
@@ -185,6 +187,8 @@ for _variant in _VARIANTS:
         CASES[f"perftrack {_variant} {_pooling}"] = Case(
             "perftrack", _goal, partial(perftrack_old, _variant), partial(perftrack_new, _variant, _pooling)
         )
+
+CASES["multimodal"] = Case("multimodal", 1.0, multimodal_old, multimodal_new)
 
 
 if __name__ == "__main__":
