@@ -113,12 +113,12 @@ def show(figures: dict[str, dict[str, float]]) -> None:
 
 # Performance track: SVDs of activations and of weights in each old step.
 
-_PERFTRACK = {"vocab_size": 256, "hidden_size": 256, "intermediate_size": 512, "num_layers": 2, "context_length": 64}
+_PERFTRACK = {"vocab_size": 256, "hidden_size": 512, "intermediate_size": 1024, "num_layers": 1, "context_length": 64}
 _BATCH = 8
 _VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "PT1": ("head_gating", {}),
     "PT2": ("dynamic_rank_mask", {}),
-    "PT3": ("kronecker", {"u_dim": 16, "v_dim": 32}),
+    "PT3": ("kronecker", {"u_dim": 32, "v_dim": 32}),
     "PT4": ("residual_film", {}),
 }
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -128,3 +131,29 @@ def test_governance_bounds_the_scales_of_film() -> None:
     adapter.modulation.beta_proj.weight.data.zero_()  # type: ignore[union-attr, operator]
     ratio = (adapter.eval().delta(hidden, hidden) / hidden).abs().amax()
     assert ratio.item() == pytest.approx(0.05, rel=1e-4)
+
+
+def test_the_clamp_is_near_that_of_the_old_governance_where_both_bite() -> None:
+    """On unit vectors the activations are the map itself; with one rank there is one singular value to clamp or scale."""
+    path = Path(__file__).parents[1] / "legacy_repo/src/bem_legacy/modules/governance.py"
+    spec = importlib.util.spec_from_file_location("old_governance", path)
+    assert spec is not None
+    assert spec.loader is not None
+    old = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(old)
+
+    def added(bound: float) -> Tensor:
+        torch.manual_seed(0)
+        adapter = adapter_of("PT1", SITE, num_groups=1, rank_per_group=1, max_singular_value=bound)
+        for name, parameter in adapter.named_parameters():
+            parameter.data.mul_(30.0) if "group_projections" in name else None
+        for _ in range(5):
+            adapter(torch.zeros(2, 3, 32), torch.zeros(2, 3, 64))
+        hidden = torch.eye(32).unsqueeze(1)
+        return adapter.eval().delta(hidden, hidden).squeeze(1)
+
+    free = added(1e6)
+    assert torch.linalg.matrix_norm(free, 2) > 5.0
+    wanted, told = old.SpectralGovernance(0.7).apply_spectral_clamp(free)
+    assert told["was_clamped"]
+    assert (added(0.7) - wanted).norm() / wanted.norm() < 1e-3
