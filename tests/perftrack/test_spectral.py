@@ -134,7 +134,7 @@ def test_governance_bounds_the_scales_of_film() -> None:
 
 
 def test_the_clamp_is_near_that_of_the_old_governance_where_both_bite() -> None:
-    """On unit vectors the activations are the map itself; with one rank there is one singular value to clamp or scale."""
+    """On unit vectors the activations are the map itself; with one rank there is one value to clamp or scale."""
     path = Path(__file__).parents[1] / "legacy_repo/src/bem_legacy/modules/governance.py"
     spec = importlib.util.spec_from_file_location("old_governance", path)
     assert spec is not None
