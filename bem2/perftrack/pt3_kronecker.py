@@ -27,7 +27,8 @@ class KroneckerConfig:
         v_rank: Rows of V.
         u_dim: Columns of U; with `v_dim` a factor of the inputs of the adapted module.
         v_dim: Columns of V.
-        init_method: Rows from the singular vectors of a random matrix, orthogonal ones, or random ones.
+        init_method: Rows from the singular vectors of a random matrix, orthogonal ones, or random ones; ``xavier`` is
+            ``random``, since each row is scaled.
         init_scale: Norm of each row at the beginning.
         orthogonal_reg: Weight of the distance of the rows from orthonormal ones in the loss.
         diversity_reg: Weight of the variance within the rows, which is raised.
@@ -38,7 +39,7 @@ class KroneckerConfig:
     v_rank: Positive = 8
     u_dim: Positive = 64
     v_dim: Positive = 64
-    init_method: Literal["svd", "orthogonal", "random"] = "svd"
+    init_method: Literal["svd", "orthogonal", "random", "xavier"] = "svd"
     init_scale: PositiveFloat = 0.1
     orthogonal_reg: NonNegative = 0.01
     diversity_reg: NonNegative = 0.001

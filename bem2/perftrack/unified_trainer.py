@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -17,10 +18,12 @@ from bem2.perftrack.wrapping import adapters
 from bem_core.config import invalid
 from bem_core.errors import nearest
 from bem_core.evaluation.costs import count_parameters
-from bem_core.models import load_base_model
+from bem_core.models import load_base_model, load_tokenizer
 from bem_core.training.base_trainer import BaseTrainer
 from bem_core.training.foreign import LegacyCheckpoint
 from bem_core.utils.texts import IGNORED
+
+_log = logging.getLogger(__name__)
 
 
 class PerformanceTrainer(BaseTrainer):
@@ -77,6 +80,7 @@ class PerformanceTrainer(BaseTrainer):
         weights = self.config.training.loss_weights
         self._check_weights(weights, model)
         self.objective = Objective(model, penalty, weights)
+        self._decode = load_tokenizer(self.config).decode if self.config.data.train_file else None
         return model
 
     def _base_model(self) -> nn.Module:
@@ -95,7 +99,8 @@ class PerformanceTrainer(BaseTrainer):
         return self.objective(outputs.logits, batch["labels"])
 
     def _evaluate(self, dataloader: Any) -> dict[str, float]:
-        result = PerformanceEvaluator(self.model, self.objective, self.config.evaluation).evaluate(dataloader)
+        evaluator = PerformanceEvaluator(self.model, self.objective, self.config.evaluation, self._decode)
+        result = evaluator.evaluate(dataloader)
         timed = result.latency is not None or result.peak_memory_bytes is not None
         return result.flat() if timed else result.metrics | {"num_samples": float(result.num_samples)}
 
@@ -115,14 +120,17 @@ class PerformanceTrainer(BaseTrainer):
         self.objective.penalty.load(state["penalty"])
 
     def _check_budget(self, model: nn.Module) -> None:
-        """Refuse a model whose size is outside of an enforced budget, before any step is done."""
+        """Tell of a model whose size is outside of an enforced budget, or refuse it, before any step is done."""
         budget = self.config.budget
         if not budget.enforce_constraints or budget.baseline_params is None or budget.parameter_tolerance is None:
             return
         found, wanted = count_parameters(model), budget.baseline_params
         if abs(found - wanted) > budget.parameter_tolerance * wanted:
-            expected = f"the model has {found} parameters, {found / wanted - 1:+.1%}"
-            raise invalid(self.config, "budget.baseline_params", f"{expected} of {wanted}; {self._adapter_size(model)}")
+            message = f"the model has {found} parameters, {found / wanted - 1:+.1%} of {wanted}"
+            error = invalid(self.config, "budget.baseline_params", f"{message}; {self._adapter_size(model)}")
+            if budget.abort_on_violation:
+                raise error
+            _log.warning("%s", error)
 
     def _adapter_size(self, model: nn.Module) -> str:
         return f"{count_parameters(model, trainable_only=True)} of them are in {len(adapters(model))} adapters"

@@ -98,6 +98,24 @@ def test_a_file_of_texts(tmp_path: Path) -> None:
     assert trainer._loss_weight(batch) == 4 * 7
 
 
+def test_metrics_of_texts(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text('{"text": "aaaaaaaa"}\n' * 64)
+    file = str(tmp_path / "train.jsonl")
+    config = experiment(
+        data={"train_file": file, "validation_file": file, "max_seq_length": 8, "add_special_tokens": False},
+        model={"vocab_size": 259},
+        evaluation={"metrics": ["exact_match", "perplexity"]},
+    )
+    trainer = PerformanceTrainer(config, tmp_path / "run")
+    trainer.setup_training()
+    assert trainer.evaluate()["eval_exact_match"] == 0.0
+    trainer.model.head.weight.data.zero_()  # type: ignore[union-attr, operator]
+    trainer.model.head.weight.data[ord("a")] = 1.0  # type: ignore[union-attr, index]
+    trainer.model.norm.bias.data.fill_(1.0)  # type: ignore[union-attr, operator]
+    found = trainer.evaluate()
+    assert found["eval_accuracy"] == found["eval_exact_match"] == 1.0
+
+
 def test_the_synthetic_language_is_made_from_the_seed() -> None:
     tokens = markov_chain(200, 20, 12, seed=1)
     assert torch.equal(tokens, markov_chain(200, 20, 12, seed=1))
@@ -118,6 +136,24 @@ def test_old_spellings_of_a_section(tmp_path: Path, caplog: pytest.LogCaptureFix
         "pt1_config.heads_per_group",
         "pt1_config.use_attention_stats",
     ]
+
+
+OLD = sorted((Path(__file__).parents[1] / "legacy_repo/experiments").glob("PT*.yml"))
+TINY = ["model.base_model=tiny", "model.hidden_size=64", "model.num_attention_heads=4", "model.num_layers=1"]
+TINY += ["data.train_file=null", "training.max_steps=2", "hardware.mixed_precision='no'", "hardware.device=cpu"]
+
+
+@pytest.mark.parametrize("path", OLD, ids=lambda path: path.stem)
+def test_experiments_from_before_the_migration(tmp_path: Path, path: Path) -> None:
+    more = ["pt3_config.u_dim=16", "pt3_config.v_dim=16"] if path.stem.startswith("PT3") else []
+    config = load_experiment_config(path, [*TINY, *more], on_dangling="drop")
+    trainer = PerformanceTrainer(config, tmp_path)
+    assert trainer.train()["total_steps"] == 2
+    assert type(adapters(trainer.model)[0]) is VARIANTS[path.stem[:3]].adapter
+
+
+def test_there_are_such_experiments() -> None:
+    assert len(OLD) > 8
 
 
 # What is wrong, and what the error says, with the line of the file; 0 where it is no line's fault.
@@ -171,7 +207,14 @@ ERRORS: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["training.loss_weights.gate_decorelation: the loss has no such term; did you mean 'gate_decorrelation'?"],
     ),
     "budget": (
-        {"budget": {"baseline_params": 1000, "parameter_tolerance": 0.05, "enforce_constraints": True}},
+        {
+            "budget": {
+                "baseline_params": 1000,
+                "parameter_tolerance": 0.05,
+                "enforce_constraints": True,
+                "abort_on_violation": True,
+            }
+        },
         ["budget.baseline_params: the model has", "of 1000;", "in 2 adapters"],
     ),
     "file": ({"data": {"train_file": "nowhere.jsonl"}, "model": {"vocab_size": 259}}, ["nowhere.jsonl"]),
