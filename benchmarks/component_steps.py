@@ -50,6 +50,7 @@ def main() -> int:
     """Print the ratio of each case; exit code 1 where a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--component", action="append", choices=sorted({case.component for case in CASES.values()}))
+    parser.add_argument("--case", action="append", choices=CASES, help="only this (may be repeated)")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--steps", type=int, default=30, help="steps of a run")
     parser.add_argument("--json", type=Path, help="write all figures here")
@@ -58,8 +59,8 @@ def main() -> int:
     if args.run:
         print(json.dumps(run(*args.run, args.steps)))
         return 0
-    chosen = {name: case for name, case in CASES.items() if not args.component or case.component in args.component}
-    figures = {name: measure(name, args.pairs, args.steps) for name in chosen}
+    wanted = [name for name, case in CASES.items() if not args.component or case.component in args.component]
+    figures = {name: measure(name, args.pairs, args.steps) for name in args.case or wanted}
     show(figures)
     if args.json:
         args.json.write_text(json.dumps(figures, indent=2), encoding="utf-8")
