@@ -44,7 +44,7 @@ def run_legacy(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
     roots = (TESTS / "legacy_repo" / "src", TESTS / "parity")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, roots)), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-W", "ignore", str(TESTS / "parity" / "legacy_router.py"), str(folder), json.dumps(job)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     results = folder / "results.json"
     found: dict[str, Any] = json.loads(results.read_text()) if results.exists() else {}

@@ -34,7 +34,7 @@ def run(root: str, *command: str) -> str:
     path = os.pathsep.join([str(REPO / root), str(REPO / "src")])
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
     arguments = [sys.executable, "-W", "ignore", *command]
-    done = subprocess.run(arguments, cwd=REPO, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(arguments, cwd=REPO, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
