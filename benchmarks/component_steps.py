@@ -21,6 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import _component_safety
 from _component_multimodal import multimodal_new, multimodal_old
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -190,6 +191,7 @@ for _variant in _VARIANTS:
         )
 
 CASES["multimodal"] = Case("multimodal", 1.0, multimodal_old, multimodal_new)
+CASES["safety"] = Case("safety", 1.0, _component_safety.old, _component_safety.new)
 
 
 if __name__ == "__main__":
