@@ -20,7 +20,8 @@ SIZES: dict[str, Any] = {
     "intermediate_size": 64,
     "num_layers": 2,
     "num_attention_heads": 4,
-    "context_length": 16,
+    # Each sample has 16 predictions, so that the mean of the samples' accuracies is exactly the share of all.
+    "context_length": 17,
 }
 RATE, STEPS, EVERY, JOINT = 5e-3, 210, 50, 101
 MULTIPLIERS = {"PT1": 1.0, "PT2": 0.5, "PT3": 1.5, "PT4": 0.1}
