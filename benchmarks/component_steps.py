@@ -21,6 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import _component_router
 import _component_safety
 from _component_multimodal import multimodal_new, multimodal_old
 
@@ -190,6 +191,7 @@ for _variant in _VARIANTS:
             "perftrack", _goal, partial(perftrack_old, _variant), partial(perftrack_new, _variant, _pooling)
         )
 
+CASES |= {name: Case("router", *sides) for name, sides in _component_router.CASES.items()}
 CASES["multimodal"] = Case("multimodal", 1.0, multimodal_old, multimodal_new)
 CASES["safety"] = Case("safety", 1.0, _component_safety.old, _component_safety.new)
 

@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from bem2.perftrack.data import loaders_of
 from bem2.perftrack.evaluation import PerformanceEvaluator
 from bem2.perftrack.losses import Objective, known_weights, targets_of
 from bem2.perftrack.spectral import SpectralPenalty
-from bem2.perftrack.variants import adapt
+from bem2.perftrack.variants import adapt, with_groups
 from bem2.perftrack.wrapping import adapters
 from bem_core.config import invalid
 from bem_core.errors import nearest
@@ -21,6 +22,7 @@ from bem_core.evaluation.costs import count_parameters
 from bem_core.models import load_base_model, load_tokenizer
 from bem_core.training.base_trainer import BaseTrainer
 from bem_core.training.foreign import LegacyCheckpoint
+from bem_core.training.optim import make_optimizer, parameter_groups
 from bem_core.utils.texts import IGNORED
 
 _log = logging.getLogger(__name__)
@@ -86,6 +88,10 @@ class PerformanceTrainer(BaseTrainer):
     def _base_model(self) -> nn.Module:
         """Return the model that gets adapters; for models that `model.base_model` cannot name, override it."""
         return load_base_model(self.config)
+
+    def _setup_optimizer(self) -> Optimizer:
+        training = with_groups(self.config)
+        return make_optimizer(parameter_groups(self.model, training), training)
 
     def _setup_dataloaders(self) -> tuple[Any, Any]:
         known: Any = getattr(self.model, "config", None)

@@ -16,10 +16,11 @@ from bem2.perftrack.pt2_dynamic_mask import DynamicRankMaskConfig, DynamicRankMa
 from bem2.perftrack.pt3_kronecker import KroneckerConfig, KroneckerModule
 from bem2.perftrack.pt4_residual_film import ResidualFiLMConfig, ResidualFiLMModule
 from bem2.perftrack.wrapping import TargetError, attach, find_targets, sizes
-from bem_core.config import ExperimentConfig, check_sections, invalid, read_sections
+from bem_core.config import ExperimentConfig, TrainingConfig, check_sections, invalid, read_sections
 from bem_core.config.config_loader import InvalidConfig
 from bem_core.config.schema import Positive, PositiveFloat
 from bem_core.config.sections import place
+from bem_core.config.training_config import ParamGroupConfig
 from bem_core.errors import ConfigError, nearest
 
 _log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class Variant:
         sections: Names of its section: the one it has, and the one that old experiments may have.
         targets: Patterns of the modules that get an adapter by default.
         unread: Keys that old experiments have in the section, and what is true of them.
+        groups: Patterns of parameters, and what their learning rate is multiplied with by default.
     """
 
     config: type[Any]
@@ -64,6 +66,11 @@ class Variant:
     sections: tuple[str, str]
     targets: tuple[str, ...]
     unread: Mapping[str, str]
+    groups: tuple[ParamGroupConfig, ...]
+
+
+def _groups(*groups: tuple[float, list[str]]) -> tuple[ParamGroupConfig, ...]:
+    return tuple(ParamGroupConfig(match=patterns, lr_multiplier=rate) for rate, patterns in groups)
 
 
 _NEVER_READ = "the old module never read it"
@@ -80,6 +87,7 @@ VARIANTS: dict[str, Variant] = {
         ("head_gating", "pt1_config"),
         ("attention.w_o",),
         _COMMON | dict.fromkeys(("heads_per_group", "use_attention_stats", "use_retrieval_quality"), _NEVER_READ),
+        _groups((0.5, ["*gate_controller*"]), (1.0, ["*group_projections*"])),
     ),
     "PT2": Variant(
         DynamicRankMaskConfig,
@@ -87,6 +95,7 @@ VARIANTS: dict[str, Variant] = {
         ("dynamic_rank_mask", "pt2_config"),
         ("attention.w_o", "mlp.w_down"),
         _COMMON | {"mask_learning_rate": "training.param_groups has the learning rates"},
+        _groups((0.1, ["*mask*"]), (1.0, ["*.U.*", "*.V.*"])),
     ),
     "PT3": Variant(
         KroneckerConfig,
@@ -96,6 +105,7 @@ VARIANTS: dict[str, Variant] = {
         _COMMON
         | {"attachment_site": f"{SECTION}.targets says where"}
         | dict.fromkeys(("use_fused_kernel", "block_size", "memory_efficient"), "there is one way, which is exact"),
+        _groups((1.5, ["*kronecker.U"]), (1.5, ["*kronecker.V"]), (1.0, ["*output_projection*"])),
     ),
     "PT4": Variant(
         ResidualFiLMConfig,
@@ -105,6 +115,7 @@ VARIANTS: dict[str, Variant] = {
         _COMMON
         | {"minimal_overhead": "budget has the bounds"}
         | dict.fromkeys(("use_channel_wise", "use_spatial_wise"), _NEVER_READ),
+        _groups((0.05, ["*controller*"]), (0.02, ["*modulation*"]), (0.01, ["*residual_scale*"])),
     ),
 }
 
@@ -148,6 +159,14 @@ def _without_unread(config: ExperimentConfig, section: str, variant: Variant) ->
         _log.warning("%s: %s has no effect: %s", place(config, dotted), dotted, variant.unread[key])
     kept = {key: value for key, value in found.items() if key not in variant.unread}
     return dataclasses.replace(config, components={**config.components, section: kept})
+
+
+def with_groups(config: ExperimentConfig) -> TrainingConfig:
+    """Return how an experiment trains, with the groups of its variant where it names none."""
+    training = config.training
+    if training.param_groups or "training.param_groups" in config.sources:
+        return training
+    return dataclasses.replace(training, param_groups=list(variant_of(config).groups))
 
 
 def adapt(model: nn.Module, config: ExperimentConfig) -> PerftrackConfig:

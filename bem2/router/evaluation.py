@@ -98,6 +98,12 @@ class RouterEvaluator(BaseEvaluator):
         }
 
 
-def with_loss(config: EvaluationConfig) -> EvaluationConfig:
-    """Return a section that measures the loss too, by which the best model is chosen where nothing else is said."""
-    return dataclasses.replace(config, metrics=list(dict.fromkeys([*config.metrics, "loss"])))
+def with_loss(config: EvaluationConfig, metrics: bool = True) -> EvaluationConfig:
+    """Return a section that measures the loss too, by which the best model is chosen where nothing else is said.
+
+    Args:
+        config: The section.
+        metrics: Whether its own metrics are measured: those of another component cannot be.
+    """
+    own = config.metrics if metrics else []
+    return dataclasses.replace(config, metrics=list(dict.fromkeys([*own, "loss"])))

@@ -172,13 +172,18 @@ SECTIONS: dict[str, type[Any]] = {
 }
 
 
+def is_router(config: ExperimentConfig) -> bool:
+    """Tell whether an experiment is one of this component, by its name or the one that it had before."""
+    return config.experiment_type in ("router", "agentic_router")
+
+
 def read_settings(config: ExperimentConfig) -> Settings:
     """Read the sections of a router.
 
     Raises:
         ConfigError: Keys or values are wrong, or do not fit together.
     """
-    if config.experiment_type == "router":
+    if is_router(config):
         check_sections(config, ["router", *SECTIONS])
     else:
         # It has sections of another component, which cannot be told from mistakes.

@@ -14,7 +14,7 @@ from bem2.router.evaluation import RouterEvaluator, episode_loader, with_loss
 from bem2.router.losses import CLONING_WEIGHTS, cloning_loss, ppo_loss
 from bem2.router.macro_policy import MacroPolicy, PolicyOutput
 from bem2.router.rollouts import Rollout, batches, collect
-from bem2.router.settings import method_of, read_settings
+from bem2.router.settings import is_router, method_of, read_settings
 from bem2.router.starting import COUNTERS, load_engine, load_policy
 from bem2.router.task_environment import TaskEnvironment
 from bem2.router.traces import trace_loaders
@@ -122,7 +122,9 @@ class RouterTrainer(BaseTrainer):
 
     def _evaluate(self, dataloader: Any) -> dict[str, float]:
         assert isinstance(self.model, MacroPolicy)
-        config = with_loss(self.config.evaluation) if self._method == "bc" else self.config.evaluation
+        config = self.config.evaluation
+        if self._method == "bc":
+            config = with_loss(config, metrics=is_router(self.config))
         evaluator = RouterEvaluator(
             self.model,
             config,

@@ -95,6 +95,7 @@ def trainer_of(folder: Path, base: dict[str, Tensor], variant: str, shuffled: bo
         "training": {
             "max_steps": STEPS,
             "learning_rate": rate,
+            "param_groups": [],  # One rate for all, so that it can be compared.
             "eval_strategy": "no",
             "save_strategy": "no",
             "loss_weights": {"film_gamma_shift": 1e-3, "film_beta": 1e-3} if variant == "PT4" else {},
