@@ -161,7 +161,6 @@ def test_an_experiment_of_another_component_is_cloned_on_traces_of_its_own(tmp_p
 
 def test_an_experiment_of_another_component_trains_a_router(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Its own sections and metrics say nothing to a router, which has its defaults for all it needs."""
-    file = Path(__file__).parents[2] / "experiments" / "v1_dynrank.yml"
     config = load_experiment_config(
         ROOT / "experiments" / "v1_dynrank.yml", ["training.max_steps=2", "hardware.device=cpu"]
     )
