@@ -32,6 +32,17 @@ def test_the_page_lists_the_options_and_they_exist(component: str) -> None:
         assert name in field_types(field_types(ExperimentConfig)[section]), key
 
 
+def test_the_one_table_has_the_values_of_all() -> None:
+    text = (ROOT / "docs" / "legacy_repairs.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+\.\w+)` \|(.*)\|$", text, re.MULTILINE)
+    table = {key: [cell.strip(" `") for cell in cells.split("|")] for key, cells in rows}
+    trainers = [_load(target, GROUP) for target in TRAINERS.values()]
+    keys = {key for trainer in trainers for key in trainer.legacy_options}
+    assert table == {
+        key: [str(one.legacy_options[key]) if key in one.legacy_options else "" for one in trainers] for key in keys
+    }
+
+
 @pytest.mark.parametrize("component", TRAINERS)
 def test_no_component_looks_at_compat(component: str) -> None:
     for path in (ROOT / "bem2" / component).rglob("*.py"):
