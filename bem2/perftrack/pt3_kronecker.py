@@ -123,7 +123,7 @@ class KroneckerModule(Adapter):
 
     def delta(self, hidden_BLD: Tensor, input_BLI: Tensor) -> Tensor:
         """Return the update for the input of the module."""
-        update = self.output_projection(self.kronecker(input_BLI)) * self._limit()
+        update = self.output_projection(self.kronecker(input_BLI) * self._limit())
         self.terms = self.kronecker.terms()
         return update  # type: ignore[no-any-return]
 
