@@ -154,7 +154,9 @@ class Pool:
         self.index = index
         self.limits = limits
         self.children = children
-        self.even = all(child.weight == 1 for child in children)
+        self._wanted: dict[int, int] = {}
+        self._takers: dict[tuple[int, bool], tuple[int, int]] = {}
+        self.heavy = [(1 << place, child.weight - 1) for place, child in enumerate(children) if child.weight > 1]
         once = twice = 0
         for child in children:
             twice |= once & child.wants
@@ -169,16 +171,24 @@ class Pool:
 
     def weight(self, positions: int) -> int:
         """Return the documents below the children at ``positions``."""
-        if self.even:
-            return positions.bit_count()
-        return sum(self.children[position].weight for position in members(positions))
+        return positions.bit_count() + sum([more for bit, more in self.heavy if positions & bit])
 
     def wanted(self, positions: int) -> int:
         """Return the facts worth setting once for the children at ``positions``."""
+        if positions not in self._wanted:
+            self._wanted[positions] = self._find_wanted(positions)
+        return self._wanted[positions]
+
+    def _find_wanted(self, positions: int) -> int:
         needed = self.limits.share * self.weight(positions)
         best: dict[int, tuple[int, int]] = {}
-        for fact, wanting in self.wanting.items():
-            mine = wanting & positions
+        once = twice = 0
+        for position in members(positions):
+            wants = self.children[position].wants
+            twice |= once & wants
+            once |= wants
+        for fact in members(twice):
+            mine = self.wanting[fact] & positions
             gain = mine.bit_count() - 1
             if gain <= 0:
                 continue
@@ -192,8 +202,13 @@ class Pool:
             facts |= 1 << -negative
         return facts
 
-    def takers(self, content: Content, extra: bool) -> tuple[int, int]:
-        """Return the children that want half of ``content`` or more and gain from it, and what they gain together."""
+    def takers(self, facts: int, extra: bool) -> tuple[int, int]:
+        """Return the children that want half of ``facts`` or more and gain from them, and what they gain together."""
+        if (facts, extra) not in self._takers:
+            self._takers[facts, extra] = self._find_takers(self.index.content(facts), extra)
+        return self._takers[facts, extra]
+
+    def _find_takers(self, content: Content, extra: bool) -> tuple[int, int]:
         positions = total = 0
         least = content.facts.bit_count()
         for position, child in enumerate(self.children):
@@ -247,7 +262,7 @@ def _refine(pool: Pool, facts: int, parents: Bases, extra: bool) -> Proposal | N
     """Settle, in turns, who gains from ``facts`` and which facts those want."""
     best: Proposal | None = None
     for _ in range(NUM_ROUNDS):
-        positions, gain = pool.takers(pool.index.content(facts), extra)
+        positions, gain = pool.takers(facts, extra)
         if positions.bit_count() < 2 or pool.weight(positions) < pool.limits.support:
             break
         gain -= facts.bit_count() + len(parents)

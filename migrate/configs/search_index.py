@@ -19,6 +19,9 @@ from migrate.configs.leaves import Path, flatten, key
 Document = Mapping[Any, Any]
 Fact = tuple[Path, Hashable]
 
+# Bits from which on an array finds their positions in less time than a loop.
+MANY = 40
+
 
 @dataclass(slots=True)
 class Content:
@@ -274,6 +277,10 @@ def _plain(path: Path) -> bool:
 
 def members(bits: int) -> list[int]:
     """Return the positions of the bits that are set, lowest first."""
+    if bits.bit_count() > MANY:
+        length = bits.bit_length()
+        found: list[int] = np.flatnonzero(unpack(bits, length)).tolist()
+        return found
     found = []
     while bits:
         low = bits & -bits

@@ -41,6 +41,7 @@ class Local:
         self.values = {number: facts.values(content.facts) for number, content in state.content.items()}
         self.ends = {number: content.ends for number, content in state.content.items()}
         self.undo: list[tuple[int, int, int]] = []
+        self.stale: set[int] = set()
         self.groups: dict[Bases, int] = {}
         self.users: dict[int, set[Bases]] = {number: set() for number in state.content}
         for document, bases in enumerate(state.bases):
@@ -67,7 +68,7 @@ class Local:
 
     def sync(self) -> None:
         """Bring the content of the state up to date."""
-        for number in self.state.content:
+        for number in sorted(self.stale):
             self.content(number)
 
     def _join_group(self, document: int, bases: Bases) -> None:
@@ -138,6 +139,7 @@ class Local:
         """Give templates a fact, or none, at a path."""
         end = self.facts.end[path]
         for number in numbers:
+            self.stale.add(number)
             if fact == NONE:
                 self.values[number].pop(path, None)
                 self.ends[number] &= ~end
@@ -238,13 +240,14 @@ class Local:
 
     def content(self, number: int) -> Content:
         """Return the content of a template as it is now."""
-        bits = 0
-        for fact in self.values[number].values():
-            bits |= 1 << fact
-        held = self.state.content[number]
-        if held.facts != bits:
-            held = self.state.content[number] = self.index.content(bits)
-        return held
+        if number in self.stale:
+            self.stale.discard(number)
+            bits = 0
+            for fact in self.values[number].values():
+                bits |= 1 << fact
+            if self.state.content[number].facts != bits:
+                self.state.content[number] = self.index.content(bits)
+        return self.state.content[number]
 
     def _ways(self, bases: Bases, others: Iterable[int], most: int) -> Iterator[Bases]:
         """Yield bases with one less, one more, or one other."""
@@ -263,7 +266,8 @@ class Local:
         state, index = self.state, self.index
         old = state.bases[document]
         held, lacks = index.held[document], index.lacks[document]
-        contents = {number: self.content(number) for number in state.content}
+        self.sync()
+        contents = state.content
         rest = {base: held & ~state.joined(tuple(o for o in old if o != base)).facts for base in old}
         rest[NONE] = held & ~state.joined(old).facts
         useful = [

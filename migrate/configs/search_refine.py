@@ -81,8 +81,8 @@ class Refine(Budgeted):
                 if name in failed or self.work > self.end:
                     continue
                 trial = self.added(state, proposal)
-                if trial is not None and self.score(trial) < score:
-                    better = trial
+                if trial is not None and (found := self.score(trial)) < score:
+                    better, score = trial, found
                     break
                 failed.add(name)
                 tried += 1
@@ -90,7 +90,7 @@ class Refine(Budgeted):
                     break
             if better is None:
                 return state
-            state, score = better, self.score(better)
+            state = better
         return state
 
     def _proposals(self, state: State) -> list[grow.Proposal]:
@@ -147,8 +147,8 @@ class Refine(Budgeted):
             if loss > MAX_LOSS + self.price or self.work > self.end or number not in state.content:
                 continue
             trial = self.dropped(state, number)
-            if self.score(trial) < score:
-                state, score = trial, self.score(trial)
+            if (found := self.score(trial)) < score:
+                state, score = trial, found
         return state
 
     def shake(self, state: State, work: int) -> State:
@@ -164,7 +164,8 @@ class Refine(Budgeted):
                 if free:
                     trial = self.dropped(trial, generator.choice(free))
             trial = self.grown(trial, 6)
-            idle = 0 if self.score(trial) < score else idle + 1
-            if self.score(trial) <= score:
-                best, score = trial, self.score(trial)
+            found = self.score(trial)
+            idle = 0 if found < score else idle + 1
+            if found <= score:
+                best, score = trial, found
         return best
