@@ -52,8 +52,8 @@ class Refine(Budgeted):
     def mended(self, state: State) -> State:
         """Return ``state`` without defaults that too few documents hold, whatever that costs."""
         local = Local(state.copy(), self.facts, self.limits, self.num_bases)
-        local.tune({number: set(self.facts.paths) for number in state.content})
-        local.clear(set(range(state.index.num_paths)) - self.facts.usable)
+        local.tune({number: set(range(state.index.num_paths)) for number in state.content})
+        local.clear(range(state.index.num_paths))
         local.sync()
         return local.state
 
@@ -108,7 +108,7 @@ class Refine(Budgeted):
         number = grow.apply(trial, proposal)
         if max(trial.levels().values()) > self.limits.depth or not trial.index.sound(trial.content[number]):
             return None
-        paths = set(self.facts.values(proposal.facts)) & self.facts.usable
+        paths = set(self.facts.values(proposal.facts))
         documents = {child.document for child in proposal.children if child.document >= 0}
         near = {number, *proposal.parents} | {child.template for child in proposal.children if child.template >= 0}
         for document in documents:
@@ -136,7 +136,7 @@ class Refine(Budgeted):
         near = {other for other in state.content if number in state.parents[other]} | set(state.parents[number])
         for document in documents:
             near |= set(state.bases[document])
-        paths = set(self.facts.values(state.content[number].facts)) & self.facts.usable
+        paths = set(self.facts.values(state.content[number].facts))
         remove(trial, number)
         return self.followed(trial, near, paths, documents)
 

@@ -25,13 +25,13 @@ MAX_PRICE = 6
 # The price is divided by this where the number of templates is given.
 CAPPED = 3
 # Units of `Search.work`; a million take about two seconds.
-TREE_WORK = 300_000
+TREE_WORK = 100_000
 CLIMB_WORK = 450_000
 NUM_FITS = 6
 # Units of `Refine.work` for each shared leaf, and at most; a million take about a second.
-REFINE_WORK = 200
-MAX_REFINE = 2_000_000
-# Documents above which a plan has to be good enough with a quarter of that.
+REFINE_WORK = 500
+MAX_REFINE = 5_000_000
+# Documents above which a plan has to be good enough with a tenth of that.
 MAX_THOROUGH = 250
 # Of the units of `Refine.work`, how many one of `Search.work` stands for.
 CLIMB_SHARE = 3
@@ -81,7 +81,7 @@ def _searched(start: State, limits: Limits, max_bases: int, price: int) -> list[
     """Return the best tree, and the best plan with several bases."""
     number = len(start.bases)
     shared = sum(held.bit_count() for held in start.index.held)
-    work = min(MAX_REFINE if number <= MAX_THOROUGH else MAX_REFINE // 4, REFINE_WORK * shared)
+    work = min(MAX_REFINE if number <= MAX_THOROUGH else MAX_REFINE // 10, REFINE_WORK * shared)
     joints = agglomerate(start.index, list(range(number)))
     tree = Search(limits, 1, price, TREE_WORK).climb(plant(start.index, joints, limits, start, price))
     starts = [tree]
