@@ -34,13 +34,13 @@ class Facts:
         self.of_path: list[list[int]] = [[] for _ in range(number)]
         for fact, path in enumerate(self.path_of):
             self.of_path[path].append(fact)
-        self.end = [index.end[facts[0]] for facts in self.of_path]
+        self.end: list[int] = [index.end[facts[0]] for facts in self.of_path]
         found = transposed(index.held, len(self.path_of))
         self.holders = [found.get(fact, 0) for fact in range(len(self.path_of))]
         self.having = [0] * number
         for fact, path in enumerate(self.path_of):
             self.having[path] |= self.holders[fact]
-        self.under = [0] * (len(index.parent_node) + 1)
+        self.under: list[int] = [0] * (len(index.parent_node) + 1)
         self._ends = 0
         for end in self.end:
             self._ends |= end
@@ -57,7 +57,8 @@ class Facts:
         self.combinations = {cluster[0]: self._combinations(cluster) for cluster in self.clusters.values()}
 
     def _rivals(self, index: Index, path: int) -> int:
-        end, above = self.end[path], index.above[self.of_path[path][0]]
+        end: int = self.end[path]
+        above: int = index.above[self.of_path[path][0]]
         if not (end & index.inner or above & ~end & self._ends):
             return 0
         return (above | self.under[end.bit_length() - 1]) & ~end & self._ends

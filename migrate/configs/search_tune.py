@@ -2,7 +2,7 @@
 
 The values of a template with several children that have other bases too cannot be settled path by path from the leaves
 up, as `search_values` does for a tree. Here each value is tried against what its neighbours hold, which is exact for
-any structure.
+any structure, but where one deletion takes several values of a template or of a cluster along.
 """
 
 from __future__ import annotations
@@ -305,10 +305,11 @@ class Tuner:
             before = self._cluster_cost(numbers, touched, cluster)
             for facts in wanted:
                 self._set_all(numbers, cluster, facts)
-                after = self._cluster_cost(numbers, touched, cluster)
+                if self._cluster_allowed(numbers, touched, cluster):
+                    gain = before - self._cluster_cost(numbers, touched, cluster)
+                    if best is None or gain > best[0]:
+                        best = gain, numbers, facts
                 self._set_all(numbers, cluster, old)
-                if before is not None and after is not None and (best is None or before - after > best[0]):
-                    best = before - after, numbers, facts
         if best is None or not (forced or best[0] > 0):
             return 0, []
         gain, numbers, facts = best
@@ -320,25 +321,25 @@ class Tuner:
         for path, fact in zip(cluster, facts, strict=True):
             self._set(numbers, path, fact)
 
-    def _cluster_cost(self, numbers: Sequence[int], touched: set[int], cluster: Sequence[int]) -> int | None:
-        """Return what all write that some templates touch, or None where that is not allowed."""
+    def _cluster_cost(self, numbers: Sequence[int], touched: set[int], cluster: Sequence[int]) -> int:
+        """Return what some templates, those that extend them, and their documents write at the paths of a cluster."""
         self.work += len(cluster) * (WORK_SPLIT + len(touched))
-        documents, kids, cost = 0, set[int](), 0
+        cost = 0
+        for path in cluster:
+            fact = self.values[numbers[0]].get(path, NONE)
+            cost += self._cost_of(self._split(numbers, path), path, fact) + self._own_costs(touched, path)
+        return cost
+
+    def _cluster_allowed(self, numbers: Sequence[int], touched: set[int], cluster: Sequence[int]) -> bool:
+        """Say whether all defaults are held by enough documents, and no two bases have a leaf and a mapping at a key."""
+        documents, kids = 0, set[int]()
         for number in numbers:
             documents |= self.direct[number]
             kids |= self.kids[number]
         for path in cluster:
-            fact = self.values[numbers[0]].get(path, NONE)
-            if fact != NONE:
-                for rival in cluster:
-                    others = (
-                        self.setters[rival].difference(numbers)
-                        if self.facts.end[rival] & self.facts.rivals[path]
-                        else ()
-                    )
-                    if any(self.direct[other] & documents or self.kids[other] & kids for other in others):
-                        return None
-            if not self._all_allowed(touched, path):
-                return None
-            cost += self._cost_of(self._split(numbers, path), path, fact) + self._own_costs(touched, path)
-        return cost
+            if path in self.values[numbers[0]]:
+                rivals = (rival for rival in cluster if self.facts.end[rival] & self.facts.rivals[path])
+                others = set[int]().union(*(self.setters[rival] for rival in rivals)).difference(numbers)
+                if any(self.direct[other] & documents or self.kids[other] & kids for other in others):
+                    return False
+        return all(self._all_allowed(touched, path) for path in cluster)
