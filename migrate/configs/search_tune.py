@@ -331,7 +331,7 @@ class Tuner:
         return cost
 
     def _cluster_allowed(self, numbers: Sequence[int], touched: set[int], cluster: Sequence[int]) -> bool:
-        """Say whether all defaults are held by enough documents, and no two bases have a leaf and a mapping at a key."""
+        """Say whether enough documents hold each default, and no two bases have a leaf and a mapping at a key."""
         documents, kids = 0, set[int]()
         for number in numbers:
             documents |= self.direct[number]
