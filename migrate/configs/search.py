@@ -6,8 +6,8 @@ is named and every key that is deleted.
 The steps, one module each: facts as bitsets (`search_index`), a first tree (`search_tree`), best values for a structure
 (`search_values`), best bases for a document (`search_assign`), new templates (`search_grow`), hill climbing over all of
 these (`search_loop`), single values (`search_tune` over `search_facts`), bases and parents with the values that follow
-each change (`search_local`), templates added, dropped and exchanged with that (`search_refine`), and several starts whose best is measured by writing
-it out (`search_run`).
+each change (`search_local`), templates added, dropped and exchanged with that (`search_refine`), and several starts
+whose best is measured by writing it out (`search_run`).
 """
 
 from __future__ import annotations
