@@ -1,0 +1,179 @@
+"""Digests of tensors, and of what is made of them.
+
+``bem_core.utils.digest`` gives the same for a tensor; it cannot be imported in a traced process, and here it has to
+take less than a microsecond beside the hashing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+import xxhash
+from torch import Tensor
+
+ABSENT = bytes(16)
+_PLAIN = (Tensor, torch.nn.Parameter, torch.nn.Buffer)
+_FIXED = (str, bool, int, float, type(None))
+_TEXT = (str, bytes, bool, int, float, complex, type(None))
+_STRIDED, _CPU = torch.strided, torch.device("cpu")
+_NO_SIZE = torch.Size(())
+_heads: dict[tuple[torch.dtype, torch.Size], Any] = {}
+
+
+def tensor_digest(tensor: Tensor) -> bytes:
+    """Return XXH3-128 over type, shape and contiguous bytes.
+
+    The memory is read where it is: `Tensor.numpy` would forbid the program to resize the tensor afterwards. At most one
+    tensor is copied, where it is not contiguous or not on the CPU.
+    """
+    if type(tensor) not in _PLAIN or tensor.layout is not _STRIDED or tensor.device != _CPU:
+        return _unusual(tensor)
+    if tensor.is_conj() or tensor.is_neg():
+        tensor = tensor.detach().resolve_conj().resolve_neg()
+    if not tensor.is_contiguous():
+        tensor = tensor.detach().contiguous()
+    key = (tensor.dtype, tensor.shape)
+    head = _heads.get(key)
+    if head is None:
+        head = _heads[key] = xxhash.xxh3_128(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+    state = head.copy()
+    if tensor.nbytes:
+        state.update((ctypes.c_char * tensor.nbytes).from_address(tensor.data_ptr()))
+    return state.digest()
+
+
+class Slots:
+    """Digests of the same tensors again and again: what does not change about them is looked up once."""
+
+    def __init__(self) -> None:
+        self._known: list[tuple[int, torch.Size, Any, Any]] = []
+
+    def digests(self, tensors: Sequence[Tensor]) -> bytes:
+        """Return the digests of tensors, joined."""
+        if len(self._known) != len(tensors):
+            self._known = [(0, _NO_SIZE, None, None)] * len(tensors)
+        known, found = self._known, []
+        for at, tensor in enumerate(tensors):
+            address, shape, head, memory = known[at]
+            if head is None or tensor.data_ptr() != address or tensor.shape != shape or not tensor.is_contiguous():
+                found.append(tensor_digest(tensor))
+                known[at] = _slot(tensor)
+                continue
+            state = head.copy()
+            state.update(memory)
+            found.append(state.digest())
+        return b"".join(found)
+
+
+def _slot(tensor: Tensor) -> tuple[int, torch.Size, Any, Any]:
+    """Return address, shape, the beginning of the digest and the memory of a tensor; nothing where it is unusual."""
+    plain = type(tensor) in _PLAIN and tensor.layout is _STRIDED and tensor.device == _CPU
+    if not plain or not tensor.nbytes or tensor.is_conj() or tensor.is_neg() or not tensor.is_contiguous():
+        return 0, _NO_SIZE, None, None
+    memory = (ctypes.c_char * tensor.nbytes).from_address(tensor.data_ptr())
+    return tensor.data_ptr(), tensor.shape, _heads[tensor.dtype, tensor.shape], memory
+
+
+def _unusual(tensor: Tensor) -> bytes:
+    tensor = tensor.detach()
+    local = getattr(tensor, "_local_tensor", None)  # of a DTensor
+    if isinstance(local, Tensor):
+        return tensor_digest(local.detach())
+    if tensor.layout is torch.sparse_coo:
+        tensor = tensor.coalesce()
+        return root([tensor_digest(tensor.indices()), tensor_digest(tensor.values())])
+    if tensor.layout is not _STRIDED:
+        return tensor_digest(tensor.to_dense())
+    plain = tensor.cpu()
+    if type(plain) not in _PLAIN:
+        plain = plain.as_subclass(Tensor)
+    return tensor_digest(plain)
+
+
+def root(digests: Iterable[bytes]) -> bytes:
+    """Return the digest of digests in order."""
+    return xxhash.xxh3_128_digest(b"".join(digests))
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """Yield what a nested value is made of, in order, whatever the containers are."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for below in value:
+            yield from leaves(below)
+    elif isinstance(value, Mapping):
+        for below in value.values():
+            yield from leaves(below)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            yield from leaves(getattr(value, field.name, None))
+    else:
+        yield value
+
+
+def digest(value: Any) -> str:
+    """Return the digest of the leaves of a nested value; containers and keys add nothing."""
+    state = xxhash.xxh3_128()
+    for leaf in leaves(value):
+        state.update(leaf_digest(leaf))
+    return state.hexdigest()
+
+
+def leaf_digest(leaf: Any) -> bytes:
+    """Return the digest of a tensor, an array, a number or a text; of any other object that of its type alone."""
+    if isinstance(leaf, Tensor):
+        return tensor_digest(leaf)
+    if isinstance(leaf, _TEXT):
+        return xxhash.xxh3_128_digest(repr(leaf).encode())
+    if type(leaf).__module__ == "numpy" and hasattr(leaf, "tobytes"):
+        return xxhash.xxh3_128_digest(f"{leaf.dtype}{leaf.shape}".encode() + leaf.tobytes())
+    return xxhash.xxh3_128_digest(f"<{type(leaf).__module__}.{type(leaf).__qualname__}>".encode())
+
+
+def number(value: Any) -> str:
+    """Return a single number as ``float.hex``, integers as digits, and a digest of anything else."""
+    if isinstance(value, Tensor):
+        if value.numel() != 1 or value.is_complex():
+            return tensor_digest(value).hex()
+        value = value.detach().item()
+    elif type(value).__module__ == "numpy" and getattr(value, "size", 0) == 1:
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, float):
+        return repr(value) if isinstance(value, _TEXT) else digest(value)
+    return value.hex()
+
+
+class Hyper:
+    """The hyper-parameters of a group, of which few change from step to step."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, Any] = {}
+        self._texts: dict[str, Any] = {}
+
+    def record(self, group: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all but the parameters, as JSON with exact floats; not to be changed."""
+        values, texts = self._values, self._texts
+        if values.keys() != group.keys():
+            values.clear()
+            texts.clear()
+        for key, value in group.items():
+            # A tensor or a list can change and stay the same object.
+            if key not in values or values[key] is not value or not isinstance(value, _FIXED):
+                values[key] = value
+                if key not in ("params", "param_names"):
+                    texts[key] = plain(value)
+        return texts
+
+
+def plain(value: Any) -> Any:
+    """Return a hyper-parameter as JSON with exact floats."""
+    if isinstance(value, bool | str | int | type(None)):
+        return value
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    return number(value)

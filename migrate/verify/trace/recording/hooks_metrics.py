@@ -1,0 +1,54 @@
+"""Recording what named functions of the program return as metrics."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .patching import Patches
+from .recorder import Recorder
+
+
+def install(recorder: Recorder, patches: Patches, module: str, names: list[str]) -> None:
+    """Wrap functions and methods of a module that is loaded; a name that is not there becomes a note."""
+    for name in names:
+        recorder.expected.add("metric")
+        *path, last = name.split(".")
+        try:
+            owner: Any = functools.reduce(getattr, path, sys.modules[module])
+            original = vars(owner)[last]
+        except (AttributeError, KeyError):
+            recorder.note(f"{module}:{name}: no such function, so its results are not recorded")
+            continue
+        if not callable(original):
+            recorder.note(f"{module}:{name}: a {type(original).__name__}, so its results are not recorded")
+            continue
+        replace = patches.method if isinstance(owner, type) else patches.function
+        replace(owner, last, functools.partial(_returning, recorder, last))
+
+
+def _returning(recorder: Recorder, name: str, original: Any) -> Any:
+    def function(*args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        recorder.guarded(_metrics, recorder, name, result)
+        return result
+
+    return function
+
+
+def _metrics(recorder: Recorder, name: str, result: Any) -> None:
+    for key, value in _flat(result, ""):
+        recorder.metric(key or name, value)
+
+
+def _flat(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for name, below in value.items():
+            yield from _flat(below, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list | tuple):
+        for at, below in enumerate(value):
+            yield from _flat(below, f"{key}.{at}" if key else str(at))
+    elif value is not None:
+        yield key, value

@@ -1,0 +1,386 @@
+"""Turns what the hooks see into records. Hooks call it through `guarded`: its errors stay here."""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import xxhash
+from torch import nn
+from torch.optim import Optimizer
+
+from .checkpoints import checkpoint_record
+from .digests import Hyper, digest, number
+from .events import Events
+from .names import NOT_COUNTED, Names
+from .numbering import ByIdentity
+from .rng import Generators
+from .settings import Settings
+from .states import States
+from .stream import Record, Writer, seal
+from .tensors import Tables, roots_of
+
+# How many renewals of a generator's 624 words are followed to count what was drawn.
+_ROUNDS = {"light": 0, "full": 8, "deep": 4096}
+_ALWAYS_EXPECTED = ("forward", "backward", "step")
+
+
+class _Within:
+    """Marks that a hook is at work; without a generator, because it is entered for each call of a module."""
+
+    __slots__ = ("hook", "inside")
+
+    def __init__(self, inside: set[str], hook: str) -> None:
+        self.inside = inside
+        self.hook = hook
+
+    def __enter__(self) -> None:
+        self.inside.add(self.hook)
+
+    def __exit__(self, *_: object) -> None:
+        self.inside.discard(self.hook)
+
+
+class Recorder:
+    """The state of a recording.
+
+    Args:
+        settings: What is recorded, and where.
+        header: Returns the first record, and the file that this process may write, when the first record is written.
+    """
+
+    def __init__(self, settings: Settings, header: Callable[[], tuple[Record, Path]]) -> None:
+        self.settings = settings
+        self.header = header
+        self._begin()
+
+    def _begin(self) -> None:
+        settings = self.settings
+        self.active = True
+        self.dormant = False
+        self.closed = False
+        self.paths: dict[int, tuple[int, str]] = {}
+        self.deep = settings.level == "deep"
+        self.names = Names()
+        self.tables = Tables(self.names, settings.level)
+        self.generators = Generators(_ROUNDS[settings.level])
+        self.states = States(settings, self.names)
+        self.writer: Writer | None = None
+        self.error: str | None = None
+        self.exception: str | None = None
+        self.notes: list[str] = []
+        self.fired: Counter[str] = Counter()
+        self.expected = {*_ALWAYS_EXPECTED, *settings.expect}
+        self.inside: set[str] = set()
+        self.num_steps = 0
+        self.num_checkpoints = 0
+        self.num_evaluations = 0
+        self.events = Events()
+        self._evaluation: tuple[Events, Record] | None = None
+        self._evaluated: Callable[[], nn.Module | None] = lambda: None
+        self._optimizer_steps: Counter[int] = Counter()
+        self._pending: dict[int, tuple[bytes | None, list[Record]]] = {}
+        self._members: dict[int, list[str]] = {}
+        self._hyper: defaultdict[tuple[int, int], Hyper] = defaultdict(Hyper)
+        self._modes: str | None = None
+        self._modes_changed = True
+        self._numbers: defaultdict[str, ByIdentity[int]] = defaultdict(ByIdentity)
+        self._counts: Counter[str] = Counter()
+        self._set_window()
+
+    def guarded(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a method of the recorder; what goes wrong in it ends the recording and not the program."""
+        if not self.active:
+            return None
+        try:
+            return function(*args)
+        except Exception as error:  # noqa: BLE001 - the border to a program that must not notice
+            self.fail(error)
+            return None
+
+    def fail(self, error: BaseException) -> None:
+        """Stop recording; the trace will not be complete."""
+        self.active = False
+        if self.error is None:
+            self.error = f"{type(error).__name__}: {error}"
+            sys.stderr.write(f"bem-migrate: the tracer stopped: {self.error}\n")
+
+    def within(self, hook: str) -> _Within:
+        """Return a block in which calls of a hook are part of one that was noted."""
+        return _Within(self.inside, hook)
+
+    def sleep(self) -> None:
+        """Begin anew in a process that trains only perhaps: nothing is recorded until it makes an optimizer."""
+        if self.writer is not None:
+            self.writer.abandon()
+        self._begin()
+        self.active, self.dormant = False, True
+
+    def wake(self) -> bool:
+        """Record from now on, if the process slept; returns whether it did."""
+        slept, self.dormant = self.dormant, False
+        self.active |= slept
+        return slept
+
+    def note(self, text: str) -> None:
+        """Remember something for the footer, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    @property
+    def now(self) -> Events:
+        """Return where events go at this moment: to the evaluation that goes on, or to the next step."""
+        return self._evaluation[0] if self._evaluation else self.events
+
+    def number_of(self, kind: str, value: Any) -> int:
+        """Return the number of an object among those of its kind, in the order in which they were first used."""
+        found = self._numbers[kind].get(value)
+        if found is None:
+            found = self._numbers[kind].set(value, self._counts[kind])
+            self._counts[kind] += 1
+        return found
+
+    def event(self, hook: str, phase: str) -> bool:
+        """Count a hook and note a phase; returns whether this stretch of the run is recorded."""
+        self.fired[hook] += 1
+        evaluated = self._evaluated() if self._evaluation else None
+        if evaluated is not None and evaluated.training:
+            self.end_evaluation()  # Modes may be put back module by module, which no hook sees.
+        if self.on:
+            self.now.phases.append(phase)
+        return self.on
+
+    # Steps of optimizers.
+
+    def before_step(self, optimizer: Optimizer) -> None:
+        """Note hyper-parameters and gradients as the step will use them."""
+        self.end_evaluation()
+        self.fired["step"] += 1
+        index = self.names.optimizer(optimizer)
+        self.names.notice_changes(index, optimizer)
+        if self.names.changed:
+            self._write_names()
+        self.states.save_first(self.num_steps)
+        if not self.on:
+            return
+        all_kinds = self.tables.wants_all(index, self._optimizer_steps[index])
+        self._pending[index] = (
+            self.tables.gradients(optimizer) if all_kinds else None,
+            self._groups(index, optimizer),
+        )
+
+    def after_step(self, optimizer: Optimizer) -> None:
+        """Write the record of a step, save or put in a state where that is due, and begin the next one."""
+        index = self.names.optimizer(optimizer)
+        gradients, groups = self._pending.pop(index, (None, []))
+        if self.on:
+            self.events.phases.append(f"step:{index}")
+            self._write_step(index, optimizer, gradients, groups)
+        self._optimizer_steps[index] += 1
+        self.num_steps += 1
+        self.events = Events()
+        self.states.after_step(self.num_steps)
+        self._set_window()
+
+    def _write_step(self, index: int, optimizer: Optimizer, gradients: bytes | None, groups: list[Record]) -> None:
+        count = self._optimizer_steps[index]
+        state, table = None, None
+        all_kinds = self.tables.wants_all(index, count)
+        if all_kinds:
+            state, table = self.tables.state(index, optimizer)
+        kinds = {
+            "parameters": self.tables.parameters(index, optimizer),
+            "gradients": gradients,
+            "buffers": self.tables.buffers(),
+            "state": state,
+        }
+        record: Record = {
+            "kind": "step",
+            "number": self.num_steps,
+            "optimizer": index,
+            "optimizer_step": count,
+            "names": self.names.number,
+            **self.events.record(),
+            "groups": groups,
+            "roots": roots_of(kinds),
+            "rng": self.generators.look(),
+            "modes": self._find_modes(all_kinds),
+        }
+        if table is not None:
+            record["state_table"] = table
+        if self.settings.level != "light":
+            record["tensors"] = {kind: found.hex() for kind, found in kinds.items() if found is not None}
+        self._write(record)
+
+    def _set_window(self) -> None:
+        window = self.settings.window
+        self.on = window is None or window[0] <= self.num_steps < window[1]
+
+    def _groups(self, index: int, optimizer: Optimizer) -> list[Record]:
+        return [
+            {**self._hyper[index, at].record(group), "members": members}
+            for at, (group, members) in enumerate(zip(optimizer.param_groups, self._members[index], strict=True))
+        ]
+
+    def _find_modes(self, look: bool) -> str:
+        """Return the digest of training flags; where little is looked at, the last one while no mode was set."""
+        if self._modes is None or look or self._modes_changed:
+            modules = [ref() for ref in self.names.modules]
+            self._modes = xxhash.xxh3_128_hexdigest(
+                bytes([module is not None and module.training for module in modules])
+            )
+            self._modes_changed = False
+        return self._modes
+
+    def _write_names(self) -> None:
+        record = self.names.record()
+        self._write(record)
+        self._modes_changed = True
+        for index, optimizer in self.names.live_optimizers():
+            groups = record["optimizers"][index]["groups"]
+            self._members[index] = [digest([record["parameters"][one]["name"] for one in group]) for group in groups]
+            self.tables.prepare(index, optimizer)
+        if self.deep and any(root["compiled"] for root in record["roots"]):
+            self.note("calls of modules inside a compiled one are not seen")
+
+    # Modules.
+
+    def mode(self, module: nn.Module, training: bool) -> None:
+        """Note that a module changed between training and evaluation."""
+        self._modes_changed = True
+        if training:
+            self.event("mode", "train")
+            if self._evaluation and self._is_trained(module):
+                self.end_evaluation()
+        else:
+            if not self._evaluation and self._is_trained(module):
+                self.begin_evaluation(module)
+            self.event("mode", "eval")
+
+    def _is_trained(self, module: nn.Module) -> bool:
+        """Tell whether a module is one that the program calls, or all that an optimizer has, and is trained."""
+        ids = {id(parameter) for parameter in module.parameters()}
+        groups = [
+            {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+            for _, optimizer in self.names.live_optimizers()
+        ]
+        if self.names.entries.get(module) not in (None, NOT_COUNTED):
+            return any(ids & group for group in groups)
+        return any(group <= ids for group in groups)
+
+    def begin_evaluation(self, module: nn.Module) -> None:
+        """Send what follows to the record of an evaluation."""
+        if not self.on:
+            return
+        record: Record = {"kind": "evaluation", "number": self.num_evaluations, "after_step": self.num_steps}
+        self._evaluation = (Events(), {**record, "rng_before": self.generators.look()})
+        self._evaluated = weakref.ref(module)
+        self.num_evaluations += 1
+
+    def end_evaluation(self) -> None:
+        """Write the record of an evaluation that goes on."""
+        if self._evaluation:
+            events, record = self._evaluation
+            self._evaluation = None
+            self._write({**record, **events.record(), "rng": self.generators.look()})
+
+    def forward(self, module: nn.Module, grad: bool, args: Any) -> Record | None:
+        """Note that the program calls a module; returns what `forward_done` completes."""
+        entry = self.names.entry(module)
+        if not self.event("forward", f"forward:{entry}"):
+            return None
+        mode = "train" if module.training else "eval"
+        record: Record = {"entry": entry, "mode": mode, "grad": grad, "inputs": digest(args)}
+        self.now.forwards.append(record)
+        return record
+
+    def forward_done(self, record: Record, result: Any) -> None:
+        """Add the digest of what a module returned, where the level or an evaluation asks for it."""
+        if self.settings.level != "light" or self._evaluation:
+            record["outputs"] = digest(result)
+
+    def counts(self, module: nn.Module) -> bool:
+        """Tell whether a module has tensors; others, such as losses, do not count as called."""
+        return self.names.entry(module) != NOT_COUNTED
+
+    # Other events.
+
+    def backward(self, losses: Iterable[Any]) -> None:
+        """Note the losses that a backward pass starts from."""
+        self.end_evaluation()
+        if self.event("backward", "backward"):
+            self.events.losses += [number(loss) for loss in losses]
+
+    def metric(self, name: str, value: Any) -> None:
+        """Note the value of a metric."""
+        self.fired["metric"] += 1
+        if self.on:
+            self.now.metrics.append([name, number(value)])
+
+    def checkpoint(self, value: Any, file: Any) -> None:
+        """Write what was saved."""
+        if self.event("save", "save"):
+            self._write(checkpoint_record(self.num_checkpoints, self.num_steps, value, file))
+        self.num_checkpoints += 1
+
+    # The file.
+
+    def _write(self, record: Record) -> None:
+        if self.writer is None:
+            header, path = self.header()
+            self.writer = Writer(path)
+            self.writer.write({**header, "expected": sorted(self.expected)})
+        self.writer.write(record)
+
+    def close(self) -> None:
+        """Write what is left, and the footer, once."""
+        if self.closed or self.dormant:
+            return
+        self.closed = True
+        self.guarded(self.end_evaluation)
+        self.guarded(self._write_rest)
+        self.guarded(self._refuse_compiled_steps)
+        self.active = False
+        if self.writer is None:
+            return  # The header could not be written.
+        try:
+            self.writer.write(self._footer(self.writer))
+            self.writer.close()
+            if not self.settings.launcher:
+                seal(self.writer.path)
+        except Exception as error:  # noqa: BLE001 - the border to a program that must not notice
+            self.fail(error)
+
+    def _write_rest(self) -> None:
+        optimizers = []
+        for index, optimizer in self.names.live_optimizers():
+            if index in self._members:
+                state, _ = self.tables.state(index, optimizer)
+                roots = roots_of({"parameters": self.tables.parameters(index, optimizer), "state": state})
+                optimizers.append({"optimizer": index, "groups": self._groups(index, optimizer), "roots": roots})
+        events = self.events.record() if self.on else {}
+        rng = self.generators.look()
+        self._write({"kind": "rest", **events, "optimizers": optimizers, "frozen": self.tables.frozen(), "rng": rng})
+
+    def _refuse_compiled_steps(self) -> None:
+        if self.fired["backward"] and not self.fired["step"] and "torch._dynamo" in sys.modules:
+            self.error = "a compiled Optimizer.step cannot be recorded; compile the model alone"
+
+    def _footer(self, writer: Writer) -> Record:
+        writer.flush()
+        counts = {"steps": self.num_steps, "evaluations": self.num_evaluations, "checkpoints": self.num_checkpoints}
+        return {
+            "kind": "footer",
+            **counts,
+            "records": writer.num_records,
+            "fired": dict(sorted(self.fired.items())),
+            "never_fired": sorted(hook for hook in self.expected if not self.fired[hook]),
+            "notes": self.notes,
+            "exception": self.exception,
+            "error": self.error,
+            "root": writer.root.hexdigest(),
+        }

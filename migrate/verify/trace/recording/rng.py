@@ -1,0 +1,169 @@
+"""The states of random generators, and how much was drawn from them, without drawing or wrapping anything."""
+
+from __future__ import annotations
+
+import ctypes
+import random
+import struct
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import xxhash
+
+from .stream import Record
+
+_WORDS = 624  # of a Mersenne Twister (Matsumoto and Nishimura, 1998)
+_LAG = 397
+_NUMPY_BYTES = 4 * _WORDS + 4
+# In the object of CPython's `_random.Random`: its head, how many words are used up, the words.
+_PYTHON_OFFSET, _PYTHON_BYTES = 16, 4 + 4 * _WORDS
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the words of a Mersenne Twister are in the bytes of a state.
+
+    Attributes:
+        start: Offset of the words.
+        kind: Their type, for NumPy.
+        size: Bytes of each.
+        used: Offset of a 32 bit integer, which tells how many are used up.
+        left: Whether it tells how many are left instead, and one more.
+    """
+
+    start: int
+    kind: str
+    size: int
+    used: int
+    left: bool = False
+
+    def split(self, state: bytes) -> tuple[bytes, int]:
+        """Return the words, and how many of them are used up."""
+        (used,) = struct.unpack_from("<i", state, self.used)
+        return state[self.start : self.start + self.size * _WORDS], _WORDS + 1 - used if self.left else used
+
+
+# ATen's CPUGeneratorImplStateLegacy: seed, left, seeded, next, 624 words of 64 bits, then what normal numbers are kept.
+TORCH = Layout(start=24, kind="<u8", size=8, used=8, left=True)
+PYTHON = Layout(start=4, kind="<u4", size=4, used=0)
+NUMPY = Layout(start=0, kind="<u4", size=4, used=4 * _WORDS)
+
+
+class Generators:
+    """Looks at generators at certain moments.
+
+    Args:
+        most_rounds: How many times the 624 words of a generator may have been renewed between two looks for the number
+            of draws to be found; each costs some 20 us.
+    """
+
+    def __init__(self, most_rounds: int) -> None:
+        self.most_rounds = most_rounds
+        self.named: dict[str, torch.Generator] = {}
+        self._last: dict[str, tuple[bytes, str]] = {}
+        self._numpy: tuple[Any, int] = (None, 0)
+        self._numpy_memory: bytes | None = None
+        self._readable = _python_is_readable()
+
+    def look(self) -> Record:
+        """Return for each generator the digest of its state and the words drawn since the last look, if known."""
+        found = {"python": self._entry("python", self._python_state(), PYTHON)}
+        numpy = sys.modules.get("numpy.random")
+        if numpy is not None:
+            found["numpy"] = self._numpy_entry(numpy)
+        found["torch"] = self._entry("torch", _bytes(torch.get_rng_state()), TORCH)
+        if cuda_is_used():
+            for number, state in enumerate(torch.cuda.get_rng_state_all()):
+                found[f"cuda:{number}"] = self._entry(f"cuda:{number}", _bytes(state), None)
+        for name, generator in self.named.items():
+            layout = TORCH if generator.device.type == "cpu" else None
+            found[name] = self._entry(name, _bytes(generator.get_state()), layout)
+        return found
+
+    def _entry(self, name: str, state: bytes, layout: Layout | None) -> Record:
+        last = self._last.get(name)
+        if last is not None and last[0] == state:
+            return {"digest": last[1], "draws": 0}
+        digest = xxhash.xxh3_128_hexdigest(state)
+        self._last[name] = (state, digest)
+        draws = None
+        # Python and NumPy seldom draw so much that a renewal has to be followed; torch does at each step.
+        rounds = self.most_rounds if layout is TORCH else max(1, self.most_rounds)
+        if last is not None and layout is not None and rounds:
+            draws = drawn(layout.split(last[0]), layout.split(state), layout.kind, rounds)
+        return {"digest": digest, "draws": draws}
+
+    def _python_state(self) -> bytes:
+        if self._readable:
+            words = ctypes.string_at(id(random._inst) + _PYTHON_OFFSET, _PYTHON_BYTES)
+            gauss = random._inst.gauss_next  # type: ignore[attr-defined]
+            return words if gauss is None else words + gauss.hex().encode()
+        _, (*numbers, used), gauss = random.getstate()
+        return struct.pack(f"<i{_WORDS}I", used, *numbers) + (b"" if gauss is None else gauss.hex().encode())
+
+    def _numpy_entry(self, numpy: Any) -> Record:
+        """Return the entry of NumPy's global generator; `get_state` takes 26 us, so it is asked for where it must be.
+
+        As long as no word was drawn and no normal number is kept for the next call, nothing has changed.
+        """
+        bits = numpy.mtrand._rand._bit_generator
+        if type(bits).__name__ != "MT19937":
+            return self._entry("numpy", repr(bits.state).encode(), None)
+        if self._numpy[0] is not bits:
+            self._numpy = (bits, bits.ctypes.state_address)
+        memory = ctypes.string_at(self._numpy[1], _NUMPY_BYTES)
+        if self._numpy_memory == memory:
+            return {"digest": self._last["numpy"][1], "draws": 0}
+        _, _, _, has_gauss, gauss = numpy.get_state()
+        self._numpy_memory = None if has_gauss else memory
+        return self._entry("numpy", memory + (gauss.hex().encode() if has_gauss else b""), NUMPY)
+
+
+def _python_is_readable() -> bool:
+    """Tell whether the words of Python's generator are where they are expected in memory; `getstate` copies them."""
+    enough = random.Random.__basicsize__ >= _PYTHON_OFFSET + _PYTHON_BYTES
+    if sys.implementation.name != "cpython" or not enough or type(random._inst) is not random.Random:
+        return False
+    memory = ctypes.string_at(id(random._inst) + _PYTHON_OFFSET, _PYTHON_BYTES)
+    _, (*numbers, used), _ = random.getstate()
+    return memory == struct.pack(f"<i{_WORDS}I", used, *numbers)
+
+
+def cuda_is_used() -> bool:
+    """Tell whether CUDA has been started; asking its generators would start it."""
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+
+
+def _bytes(state: torch.Tensor) -> bytes:
+    return ctypes.string_at(state.data_ptr(), state.nbytes)
+
+
+def drawn(before: tuple[bytes, int], after: tuple[bytes, int], kind: str, most_rounds: int) -> int | None:
+    """Return how many words of 32 bits lie between two states of a Mersenne Twister.
+
+    None if there are more than ``most_rounds`` renewals between them, or none leads from one to the other.
+    """
+    if before[0] == after[0]:
+        return after[1] - before[1] if after[1] >= before[1] else None
+    import numpy as np
+
+    words, goal = (np.frombuffer(one[0], kind).astype(np.uint32) for one in (before, after))
+    for rounds in range(1, most_rounds + 1):
+        words = _renewed(words, np.where)
+        if np.array_equal(words[1:], goal[1:]):
+            return rounds * _WORDS + after[1] - before[1]
+    return None
+
+
+def _renewed(words: Any, where: Callable[..., Any]) -> Any:
+    """Return the next 624 words; the pieces are as long as the recurrence allows."""
+    new = words.copy()
+    for start, end in ((0, 227), (227, 454), (454, 623), (623, 624)):
+        low = new[1:][start:end] if end < _WORDS else new[:1]
+        mixed = (new[start:end] & 0x80000000) | (low & 0x7FFFFFFF)
+        far = new[start + _LAG : end + _LAG] if end <= 227 else new[start - 227 : end - 227]
+        new[start:end] = far ^ (mixed >> 1) ^ where(mixed & 1, 0x9908B0DF, 0).astype(new.dtype)
+    return new

@@ -1,0 +1,63 @@
+"""What the traced process is told, in one variable of the environment."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+
+VARIABLE = "BEM_MIGRATE_TRACE"
+LEVELS = ("light", "full", "deep")
+
+
+@dataclass(slots=True)
+class Settings:
+    """How a run is recorded.
+
+    Attributes:
+        out: The file of the trace, absolute; other ranks and processes add to its name.
+        level: One of `LEVELS`.
+        window: First step and end of what is recorded; None for all.
+        states_every: Save the full state after each so many steps; 0 for never.
+        states: Folder for them.
+        inject: Folder of states of another run that are put into this one after each step; None for none.
+        names: Names of tensors in those states, and what they are called here, where that is something else.
+        expect: Hooks that must fire besides those that always must.
+        metrics: Functions whose results are recorded as metrics, as ``module:qualified.name``.
+        command: What is run, for the header.
+        tool: Version of this project.
+        launcher: Process that waits for the command and adds how it ended; 0 if there is none.
+    """
+
+    out: str
+    level: str = "light"
+    window: tuple[int, int] | None = None
+    states_every: int = 0
+    states: str = ""
+    inject: str | None = None
+    names: dict[str, str] = field(default_factory=dict)
+    expect: list[str] = field(default_factory=list)
+    metrics: list[str] = field(default_factory=list)
+    command: list[str] = field(default_factory=list)
+    tool: str = ""
+    launcher: int = 0
+
+    def dumps(self) -> str:
+        """Return the settings as text."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def loads(cls, text: str) -> Settings:
+        """Return the settings that `dumps` wrote."""
+        values = json.loads(text)
+        if values["window"] is not None:
+            values["window"] = tuple(values["window"])
+        return cls(**values)
+
+
+def by_module(names: list[str]) -> dict[str, list[str]]:
+    """Return the functions of each module, of names such as ``package.module:Class.method``."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        module, _, function = name.partition(":")
+        found.setdefault(module, []).append(function)
+    return found

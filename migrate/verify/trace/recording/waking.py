@@ -1,0 +1,45 @@
+"""When a process begins to be recorded, and how it ends."""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import os
+import sys
+from multiprocessing import util
+from types import TracebackType
+from typing import Any
+
+from .fingerprint import unused
+from .recorder import Recorder
+
+
+def awake(recorder: Recorder) -> None:
+    """Record from now on in a process that slept."""
+    if recorder.wake() and multiprocessing.parent_process() is not None:
+        # Such processes end without running what `atexit` has.
+        util.Finalize(None, recorder.close, exitpriority=0)
+
+
+def watch(recorder: Recorder) -> None:
+    """See to it that the trace ends with the process, and that a forked one does not write to it."""
+    atexit.register(_close, recorder)
+    os.register_at_fork(after_in_child=recorder.sleep)
+    before = sys.excepthook
+
+    def excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> Any:
+        recorder.exception = describe(error)
+        return before(kind, error, trace)
+
+    sys.excepthook = excepthook
+
+
+def _close(recorder: Recorder) -> None:
+    """End the trace; a process that only started others, which have their own, writes none."""
+    if recorder.writer is not None or recorder.fired or unused(recorder.settings):
+        recorder.close()
+
+
+def describe(error: BaseException) -> str:
+    """Return the type and the message of an exception on one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
