@@ -59,6 +59,7 @@ class Program(click.Group):
         LazyCommand(
             "configs", "migrate.configs.command:configs", "Move what configuration files share into templates."
         ),
+        LazyCommand("verify", "migrate.verify.command:verify", "Prove that two trainings do the same."),
         LazyCommand("undo", "migrate.undo:undo", "Put back the files that a run has changed."),
     ],
     params=[debug_option()],

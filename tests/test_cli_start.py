@@ -18,7 +18,7 @@ from migrate.cli import LazyCommand, Program, main
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 HEAVY = {"torch", "numpy", "libcst", "rich", "yaml", "ruamel", "deepdiff", "ahocorasick_rs", "pathspec", "asyncio"}
-COMMANDS = ("configs", "imports", "doctor", "undo", "completion")
+COMMANDS = ("configs", "imports", "doctor", "undo", "verify", "completion")
 
 
 def loaded(args: list[str], **env: str) -> set[str]:
@@ -33,6 +33,7 @@ def loaded(args: list[str], **env: str) -> set[str]:
     ("args", "env"),
     [
         pytest.param(["--help"], {}, id="help"),
+        pytest.param(["verify", "trace", "--help"], {}, id="help-of-verify-trace"),
         pytest.param(["--version"], {}, id="version"),
         pytest.param([], {}, id="no-arguments"),
         pytest.param(["import"], {}, id="mistyped-command"),

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bem_core import __version__
+from migrate.annotations import annotation
 from migrate.imports.run import Report
 from migrate.report import CODES, Finding
 
@@ -83,20 +84,12 @@ def to_github(report: Report) -> str:
         _command("warning", f.path, f.line, f.column, f.code, f"{f.message}. {f.hint}".strip()) for f in report.findings
     ]
     lines += [_command("error", path, line, 1, REWRITE, text) for path, line, text in _to_rewrite(report)]
-    lines += [f"::error file={_property(path)}::{_data(reason)}" for path, reason in report.errors]
+    lines += [annotation("error", reason, file=path) for path, reason in report.errors]
     return "\n".join(lines)
 
 
 def _command(level: str, path: str, line: int, column: int, code: str, text: str) -> str:
-    return f"::{level} file={_property(path)},line={line},col={column},title={code}::{_data(f'{code} {text}')}"
-
-
-def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
+    return annotation(level, f"{code} {text}", file=path, line=line, col=column, title=code)
 
 
 def show(report: Report, console: Console, everything: bool = False) -> None:

@@ -1,0 +1,243 @@
+"""Cases: what is compared with what, how strictly, and why. YAML files; loads without torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+from bem_core.config import yaml_reader
+from bem_core.config.merge import dotted
+from bem_core.config.schema import Count, Fraction, NonNegative, Positive, PositiveFloat, Problem, Range, Report, build
+from bem_core.errors import BemError, nearest
+from migrate.verify.phases import CHANNELS
+from migrate.verify.waivers import Waiver
+
+Level = Literal["light", "full", "deep"]
+Feature = Literal[
+    "accumulation",
+    "best",
+    "buffers",
+    "checkpoint",
+    "clip",
+    "dropout",
+    "evaluation",
+    "groups",
+    "partial_window",
+    "resume",
+    "scaler",
+    "schedule",
+]
+FEATURES: tuple[str, ...] = get_args(Feature)
+PLACEHOLDERS = ("case", "config", "out", "python", "seed")
+_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+
+
+class CaseError(BemError):
+    """A case cannot be read or makes no sense."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One of the two programs.
+
+    Attributes:
+        command: Its words; ``{python}``, ``{seed}``, ``{config}``, ``{out}`` (a fresh folder) and ``{case}`` (where the
+            case is) are filled in.
+        folder: Where it runs, relative to the case.
+        code: Folders, relative to the case, that the code of the run must come from; nothing is asked without them.
+        environment: Variables on top of the pinned ones.
+        metrics: Functions whose results are metrics, as ``module:qualified.name``.
+        expect: Hooks that must fire, such as ``clip`` or ``scheduler``.
+    """
+
+    command: list[str]
+    folder: str = "."
+    code: list[str] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
+    metrics: list[str] = field(default_factory=list)
+    expect: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tolerance:
+    """What may differ in lockstep: an update of a tensor, relative to the reference's.
+
+    A tensor passes where the error of its update is at most the largest of ``noise_factor`` times what two runs of the
+    reference differ by, and ``epsilons`` times the rounding of its type, carried over to the update.
+
+    Attributes:
+        reason: Why bit for bit cannot be asked.
+        noise_factor: Times the measured noise.
+        epsilons: Times the machine epsilon of the type.
+        scalars: Relative bound of losses, gradient norms and metrics.
+    """
+
+    reason: str
+    noise_factor: Annotated[float, Range(low=1)] = 10.0
+    epsilons: NonNegative = 4.0
+    scalars: NonNegative = 1e-6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Equivalent:
+    """A statistical comparison over seeds, where the runs cannot be compared step by step.
+
+    Attributes:
+        reason: Why not.
+        margins: For each metric the largest difference that does not matter, in its own unit.
+        alpha: Level of the tests, over all metrics.
+    """
+
+    reason: str
+    margins: dict[str, PositiveFloat]
+    alpha: Annotated[float, Range(above=0, below=1)] = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One comparison.
+
+    Attributes:
+        name: By default that of the file.
+        reference: The program that is right.
+        candidate: The program that must do the same.
+        config: A configuration for ``{config}``, relative to the case.
+        seeds: Each gives a pair of runs.
+        steps: Fewest optimizer steps that say anything.
+        changed_share: Share of the trainable tensors that must have changed.
+        level: How much is recorded.
+        timeout_s: For each run.
+        threads: Number of threads that both get.
+        names: Patterns for names of the reference, and what stands for them in the candidate, as in `re.sub` on the
+            whole name; the first that fits counts.
+        features: What must have happened in the runs.
+        tolerance: Without it the runs must be the same bit for bit.
+        equivalence: Compare metrics over seeds instead of steps.
+        waivers: Exceptions.
+        folder: Of the file; relative paths start here.
+    """
+
+    name: str = ""
+    reference: Side
+    candidate: Side
+    config: str | None = None
+    seeds: list[Count] = field(default_factory=lambda: [0])
+    steps: Positive = 1
+    changed_share: Fraction = 0.9
+    level: Level = "full"
+    timeout_s: PositiveFloat = 600.0
+    threads: Positive = 1
+    names: dict[str, str] = field(default_factory=dict)
+    features: list[Feature] = field(default_factory=list)
+    tolerance: Tolerance | None = None
+    equivalence: Equivalent | None = None
+    waivers: list[Waiver] = field(default_factory=list)
+    folder: Path = Path()
+
+    def words(self, side: Side, seed: int, out: Path, python: str) -> list[str]:
+        """Return the command of a side with its placeholders filled in."""
+        values = {
+            "case": str(self.folder.resolve()),
+            "config": str((self.folder / (self.config or "")).resolve()),
+            "out": str(out),
+            "python": python,
+            "seed": str(seed),
+        }
+        return [_PLACEHOLDER.sub(lambda found: values[found[1]], word) for word in side.command]
+
+
+def plain_case(name: str = "compare", **options: object) -> Case:
+    """Return a case for two traces that are there already."""
+    nothing = Side(command=[])
+    return Case(name=name, reference=nothing, candidate=nothing, **options)  # type: ignore[arg-type]
+
+
+def load_case(path: Path | str) -> Case:
+    """Read a case.
+
+    Raises:
+        CaseError: Keys or values are wrong; it has all of them with their places.
+        ConfigError: The file cannot be read or is not plain YAML.
+    """
+    document = yaml_reader.read(Path(path))
+    report = Report()
+    case = build(Case, {"name": Path(path).stem, **document.data}, (), report, without=("folder",))
+    if not report.problems:
+        case = dataclasses.replace(case, folder=Path(path).parent)
+        report.problems += _problems(case)
+    if report.problems:
+        lines = [f"{document.locate(p.path, p.key)}: {dotted(p.path) or path}: {p.message}" for p in report.problems]
+        raise CaseError("\n".join([*([f"{len(lines)} problems in {path}"] if len(lines) > 1 else []), *lines]))
+    return case
+
+
+def _problems(case: Case) -> Iterator[Problem]:
+    for name in ("reference", "candidate"):
+        yield from _side_problems(case, name)
+    if not re.fullmatch(r"[\w.-]+", case.name):
+        yield Problem(("name",), f"{case.name!r} names a folder of results: expected letters, digits, '.', '_' and '-'")
+    if not case.seeds:
+        yield Problem(("seeds",), "expected at least one seed")
+    if len(set(case.seeds)) != len(case.seeds):
+        yield Problem(("seeds",), "a seed is there twice")
+    yield from _reason_problems(case)
+    yield from _waiver_problems(case)
+    if case.config is not None and not (case.folder / case.config).exists():
+        yield Problem(("config",), f"there is no file {case.folder / case.config}")
+    for pattern, replacement in case.names.items():
+        yield from _pattern_problems(("names", pattern), pattern, replacement)
+    if case.equivalence and len(case.seeds) < 3:
+        yield Problem(("seeds",), f"{len(case.seeds)} given; a statistical comparison needs at least 3")
+
+
+def _side_problems(case: Case, name: str) -> Iterator[Problem]:
+    side: Side = getattr(case, name)
+    if not side.command:
+        yield Problem((name, "command"), "expected at least one word")
+    for number, word in enumerate(side.command):
+        for found in _PLACEHOLDER.findall(word):
+            if found not in PLACEHOLDERS:
+                hint = nearest(found, PLACEHOLDERS) or f"; there are {', '.join(PLACEHOLDERS)}"
+                yield Problem((name, "command", number), f"unknown placeholder {{{found}}}{hint}")
+            if found == "config" and case.config is None:
+                yield Problem((name, "command", number), "{config} is used, and the case has no key 'config'")
+    for key, folder in (("folder", side.folder), *(("code", one) for one in side.code)):
+        if not (case.folder / folder).is_dir():
+            yield Problem((name, key), f"there is no folder {case.folder / folder}")
+
+
+def _reason_problems(case: Case) -> Iterator[Problem]:
+    for name in ("tolerance", "equivalence"):
+        part = getattr(case, name)
+        if part is not None and not part.reason.strip():
+            yield Problem((name, "reason"), "empty; say why bit for bit cannot be asked")
+    if case.tolerance and case.equivalence:
+        yield Problem(("equivalence",), "a case has a tolerance or a statistical comparison, not both")
+    if case.equivalence and not case.equivalence.margins:
+        yield Problem(("equivalence", "margins"), "expected at least one metric")
+
+
+def _waiver_problems(case: Case) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for number, waiver in enumerate(case.waivers):
+        where = ("waivers", number)
+        if not waiver.reason.strip():
+            yield Problem((*where, "reason"), "empty; say why the difference is right")
+        if waiver.channel not in CHANNELS:
+            hint = nearest(waiver.channel, CHANNELS) or f"; there are {', '.join(CHANNELS)}"
+            yield Problem((*where, "channel"), f"unknown channel {waiver.channel!r}{hint}")
+        if waiver.id in seen:
+            yield Problem((*where, "id"), f"{waiver.id!r} is there twice")
+        seen.add(waiver.id)
+        yield from _pattern_problems((*where, "keys"), waiver.keys)
+
+
+def _pattern_problems(where: tuple[str | int, ...], pattern: str, replacement: str = "") -> Iterator[Problem]:
+    try:
+        re.sub(pattern, replacement, "")  # it reads the replacement even where nothing matches
+    except (re.error, IndexError) as error:
+        yield Problem(where, f"not a pattern of regular expressions: {error}")

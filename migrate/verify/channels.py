@@ -1,0 +1,262 @@
+"""What of a step, an evaluation or a checkpoint is compared with what, channel by channel. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from migrate.verify import views
+from migrate.verify.collector import Collector
+from migrate.verify.phases import EVENT_PHASES
+from migrate.verify.trace.reader import TENSOR_KINDS, Checkpoint, Evaluation, Events, Step
+from migrate.verify.views import View
+
+_CLIP_SETTINGS = ("kind", "max_norm", "norm_type", "num")
+Values = Mapping[str, Any]
+Sides = tuple[tuple[View, Step], tuple[View, Step]]
+
+
+def compare_step(collector: Collector, where: int, sides: Sides, drawn: set[str]) -> None:
+    """Compare two steps but for calls of modules, modes and data, which need to know more than these steps.
+
+    Args:
+        collector: Gets all pairs.
+        where: Number of the step, from 1.
+        sides: Reference and candidate, each with its step.
+        drawn: Generators that either side draws from.
+    """
+    one, other = (step for _, step in sides)
+    optimizers = [{"optimizer": view.optimizer(step)} for view, step in sides]
+    collector.compare(where, "turn", optimizers)
+    windows = [{"windows before the step": count} for count in _windows_thrown_away(one, other)]
+    collector.compare(where, "turn", windows)
+    if optimizers[0] != optimizers[1] or windows[0] != windows[1]:
+        return  # Steps that do not belong together have nothing in common.
+    # Where only one side begins an epoch, that is why it draws.
+    epochs = [sum(event.startswith("iter:") for event in step.phases) for _, step in sides]
+    phase = "data" if epochs[0] != epochs[1] else None
+    collector.compare(where, "rng", _generators([one.rng, other.rng], drawn), phase)
+    _compare_losses(collector, where, one, other)
+    _compare_components(collector, where, one, other)
+    _compare_clips(collector, where, one, other)
+    _compare_hyper(collector, where, sides)
+    collector.compare(where, "scaler", [_numbered(step.scaler) for _, step in sides])
+    collector.compare(where, "metrics", [_metrics(step) for _, step in sides])
+    after_clip = _only_clip_differs(one, other)
+    for kind in TENSOR_KINDS:
+        phase = "clip" if after_clip and kind == "gradients" else None
+        collector.compare(where, kind, _tensors(sides, kind), phase)
+    _compare_order(collector, where, sides)
+
+
+def _numbered(values: Sequence[Any]) -> dict[str, Any]:
+    return {str(number): value for number, value in enumerate(values, 1)}
+
+
+def _shared(one: Values, other: Values) -> list[Values]:
+    """Leave out what only one side has, where how many there are is no matter of numbers."""
+    return [{key: one[key] for key in one if key in other}, {key: other[key] for key in other if key in one}]
+
+
+def _generators(rngs: Sequence[Mapping[str, Mapping[str, Any]]], drawn: set[str]) -> list[dict[str, Any]]:
+    """Return the state of each generator that both sides have, and how much was drawn where that was counted.
+
+    Args:
+        rngs: Of the reference and of the candidate.
+        drawn: Generators that either side draws from: programs need not seed others.
+    """
+    names = [name for name in rngs[0] if name in rngs[1] and name in drawn]
+    # Where states are the same, counts tell only where records end.
+    apart = [name for name in names if rngs[0][name]["digest"] != rngs[1][name]["digest"]]
+    counted = [name for name in apart if all(rng[name].get("draws") is not None for rng in rngs)]
+    return [
+        {name: rng[name]["digest"] for name in names} | {f"{name} draws": rng[name]["draws"] for name in counted}
+        for rng in rngs
+    ]
+
+
+def _metrics(events: Events) -> dict[Any, Any]:
+    return dict(events.metrics)
+
+
+def _windows_thrown_away(one: Step, other: Step) -> list[int]:
+    """Return 1 for a side that went on to another window without a step, and 0 for others.
+
+    A reset within a window, after which only its last losses count, is another matter: both have as many losses then.
+    """
+    if len(one.losses) == len(other.losses):
+        return [0, 0]
+    pair = [views.effective_losses(step, step.optimizer) for step in (one, other)]
+    thrown = [int(len(step.losses) > len(losses)) for step, losses in zip((one, other), pair, strict=True)]
+    return [0, 0] if pair[0] == pair[1] else thrown
+
+
+def _compare_losses(collector: Collector, where: int, one: Step, other: Step) -> None:
+    """Compare what gradients came from: not what was thrown away, where one side went through more."""
+    pair = [one.losses, other.losses]
+    if len(one.losses) != len(other.losses):
+        pair = [views.effective_losses(step, step.optimizer) for step in (one, other)]
+    phase = "backward" if len(pair[0]) != len(pair[1]) else None
+    collector.compare(where, "losses", [_numbered(losses) for losses in pair], phase)
+
+
+def _compare_components(collector: Collector, where: int, one: Events, other: Events, phase: str | None = None) -> None:
+    """Compare the values of loss functions, where both call the same ones."""
+    if [name for name, _ in one.components] == [name for name, _ in other.components]:
+        pair = [
+            {f"{number} {name}": value for number, (name, value) in enumerate(events.components, 1)}
+            for events in (one, other)
+        ]
+        collector.compare(where, "components", pair, phase)
+
+
+def _clip_places(step: Step) -> list[int]:
+    return [at for at, event in enumerate(views.order(step, step.optimizer)) if event == "clip"]
+
+
+def _clipped_what(step: Step) -> list[Any]:
+    """Return what must be the same for two norms to be those of the same gradients."""
+    return [[clip.get(key) for key in ("kind", "norm_type", "num")] for clip in step.clips] + _clip_places(step)
+
+
+def _only_clip_differs(one: Step, other: Step) -> bool:
+    """Tell whether clipping, and nothing before it, can be why gradients differ: they are recorded after it."""
+    norms = [[clip.get("norm") for clip in step.clips] for step in (one, other)]
+    if _clipped_what(one) != _clipped_what(other):
+        return True
+    limits = [[clip.get(key) for clip in step.clips for key in ("max_norm", "coefficient")] for step in (one, other)]
+    return norms[0] == norms[1] and limits[0] != limits[1]
+
+
+def _compare_clips(collector: Collector, where: int, one: Step, other: Step) -> None:
+    pair: list[dict[str, Any]] = [{}, {}]
+    for values, step in zip(pair, (one, other), strict=True):
+        for number, clip in enumerate(step.clips, 1):
+            values |= {f"{number} {key}": clip.get(key) for key in (*_CLIP_SETTINGS, "coefficient")}
+    collector.compare(where, "clip", pair)
+    # The norm before clipping is one of gradients.
+    if _clipped_what(one) == _clipped_what(other):
+        collector.compare(where, "norm", [_numbered([c.get("norm") for c in s.clips]) for s in (one, other)])
+
+
+def _compare_hyper(collector: Collector, where: int, sides: Sides) -> None:
+    groups = [views.hyper(step) for _, step in sides]
+    members = [view.members(step) for view, step in sides]
+    collector.compare(where, "groups", [_numbered(names) for names in members])
+    if members[0] == members[1]:
+        pair = [
+            {f"group {number} {key}": value for number, group in enumerate(one, 1) for key, value in group.items()}
+            for one in groups
+        ]
+    else:
+        pair = [views.by_parameter(one, names) for one, names in zip(groups, members, strict=True)]
+    collector.compare(where, "hyper", pair)
+
+
+def _tensors(sides: Sides, kind: str) -> list[Values]:
+    """Return digests by name where both have them, else the root over all of them."""
+    tables = [view.tensors(step, kind) for view, step in sides]
+    if all(tables):
+        return [*tables]
+    roots = [step.roots.get(kind) for _, step in sides]
+    return [{}, {}] if None in roots else [{"(all)": root} for root in roots]
+
+
+def _compare_order(collector: Collector, where: int, sides: Sides) -> None:
+    logs = [views.order(step, step.optimizer) for _, step in sides]
+    phase = None if logs[0] == logs[1] else _phase_of_order(*logs)
+    collector.compare(where, "order", [{"events": log} for log in logs], phase)
+
+
+def _phase_of_order(one: list[str], other: list[str]) -> str:
+    """Return the phase of the event that only one side has, or has elsewhere; not of the passes around it."""
+    extra = [event for event in dict.fromkeys((*one, *other)) if one.count(event) != other.count(event)]
+    if not extra:
+        at = next(number for number, pair in enumerate(zip(one, other, strict=True)) if pair[0] != pair[1])
+        extra = sorted((one[at], other[at]), key=lambda event: event == "backward")
+    return EVENT_PHASES[extra[0]]
+
+
+def compare_modes(collector: Collector, where: int, steps: Sequence[Step], first: Sequence[Step], alike: bool) -> None:
+    """Compare which modules are in training mode.
+
+    Args:
+        collector: Gets the pair.
+        where: Number of the step.
+        steps: Of both sides.
+        first: The first steps of both sides.
+        alike: Whether both have the same modules; else only whether the modes are those of the first step.
+    """
+    pair: list[dict[str, Any]] = [{"modules": step.modes} for step in steps]
+    if not alike:
+        pair = [{"as at first": step.modes == one.modes} for step, one in zip(steps, first, strict=True)]
+    calls = [[call["mode"] for call in step.forwards if call["grad"]] for step in steps]
+    if len(calls[0]) == len(calls[1]):
+        pair = [values | {"calls": modes} for values, modes in zip(pair, calls, strict=True)]
+    collector.compare(where, "mode", pair)
+
+
+def generators_agree(one: Step, other: Step, drawn: set[str]) -> bool:
+    """Tell whether two steps left the generators that both sides have in the same states."""
+    first, second = _generators([one.rng, other.rng], drawn)
+    return {name: first[name] for name in drawn & first.keys()} == {
+        name: second[name] for name in drawn & second.keys()
+    }
+
+
+def compare_calls(
+    collector: Collector, where: int, one: Events, other: Events, channels: Sequence[str], phase: str | None = None
+) -> None:
+    """Compare ``inputs`` or ``outputs`` of the modules that the program calls, where both call as many."""
+    if len(one.forwards) != len(other.forwards):
+        return
+    for channel in channels:
+        pair = [{f"call {n}": call.get(channel) for n, call in enumerate(side.forwards, 1)} for side in (one, other)]
+        known = [{name: value for name, value in values.items() if value is not None} for values in pair]
+        collector.compare(where, channel, _shared(*known), phase)
+
+
+def calls_agree(one: Events, other: Events, channel: str) -> bool:
+    """Tell whether inputs or outputs of the modules that the program calls are the same, where both call as many."""
+    pairs = zip(one.forwards, other.forwards, strict=False)
+    return len(one.forwards) != len(other.forwards) or all(a.get(channel) == b.get(channel) for a, b in pairs)
+
+
+def gradients_agree(one: Step, other: Step) -> bool:
+    """Tell whether the gradients of two steps are the same, as far as their level tells."""
+    norms = [[clip.get("norm") for clip in step.clips] for step in (one, other)]
+    return one.roots.get("gradients") == other.roots.get("gradients") and norms[0] == norms[1]
+
+
+def compare_evaluation(
+    collector: Collector,
+    where: int,
+    one: Evaluation,
+    other: Evaluation,
+    channels: Sequence[str],
+    drawn: set[str],
+) -> None:
+    """Compare two evaluations.
+
+    Args:
+        collector: Gets all pairs.
+        where: How many steps were done before.
+        one: Of the reference.
+        other: Of the candidate.
+        channels: Which of ``inputs`` and ``outputs`` can be compared.
+        drawn: Generators whose states are compared before and after.
+    """
+    for name, word in (("rng_before", "before"), ("rng", "after")):
+        pair = _generators([getattr(side, name) for side in (one, other)], drawn)
+        collector.compare(where, "rng", [{f"{word} evaluation: {k}": v for k, v in side.items()} for side in pair])
+    batches = [_numbered([batch["digest"] for batch in side.batches]) for side in (one, other)]
+    if all(batches):
+        collector.compare(where, "data", batches, "evaluation")
+    compare_calls(collector, where, one, other, channels, "evaluation")
+    _compare_components(collector, where, one, other, "evaluation")
+    collector.compare(where, "metrics", [_metrics(one), _metrics(other)])
+
+
+def compare_checkpoint(collector: Collector, where: int, one: Checkpoint, other: Checkpoint) -> None:
+    """Compare what two calls of `torch.save` wrote, key by key."""
+    collector.compare(where, "checkpoint", [views.meaningful(side.entries) for side in (one, other)])

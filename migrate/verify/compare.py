@@ -1,0 +1,316 @@
+"""Two traces and a case to a verdict. Pure: no process is started and no file written; loads without torch."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from migrate.verify import channels, views
+from migrate.verify.cases import Case, Side
+from migrate.verify.collector import Collector
+from migrate.verify.guards import guards_of
+from migrate.verify.names import Match, Tensor, match, propose
+from migrate.verify.series import drift
+from migrate.verify.structures import changes
+from migrate.verify.trace.reader import Checkpoint, Evaluation, Names, Step, Trace
+from migrate.verify.verdict import Divergence, Verdict, decide
+from migrate.verify.views import View
+
+T = TypeVar("T", Evaluation, Checkpoint)
+_SHOWN = 6
+# Hooks; metrics are expected only where somebody asked for them.
+_NEEDED = ("forward", "backward", "step", "metric")
+
+
+def compare(
+    reference: Trace,
+    candidate: Trace,
+    case: Case,
+    *,
+    today: datetime.date | None = None,
+    seed: int | None = None,
+    judge: Callable[[Divergence], Divergence] | None = None,
+    free: Trace | None = None,
+) -> Verdict:
+    """Compare two recorded runs.
+
+    Args:
+        reference: The run that is right.
+        candidate: The run that must have done the same.
+        case: How strictly, and what must have happened.
+        today: The day that waivers are held against.
+        seed: For the report.
+        judge: Marks differences that a tolerance of the case covers; without it none are.
+        free: The candidate's own run, where states of the reference were put into ``candidate``, its generators too.
+    """
+    collector = Collector(case.waivers, today or datetime.date.today(), judge)
+    drawn = View(reference).generators() | View(free or candidate).generators()
+    view = View(candidate, match_names(reference, candidate, case))
+    comparison = _Comparison(View(reference), view, collector, drawn)
+    comparison.run()
+    obstacles = [*_obstacles(reference, candidate, case)]
+    guards = guards_of(reference, candidate, case)
+    waivers = collector.waiver_uses()
+    reason = case.tolerance.reason if case.tolerance and judge else ""
+    outcome, reasons = decide(
+        obstacles=obstacles, divergences=collector.divergences, guards=guards, waivers=waivers, tolerance=reason
+    )
+    return Verdict(
+        case=case.name,
+        seed=seed,
+        outcome=outcome,
+        reasons=reasons,
+        steps=min(len(reference.steps), len(candidate.steps)),
+        divergences=tuple(collector.divergences),
+        channels=collector.counts(),
+        guards=tuple(guards),
+        waivers=waivers,
+        drift=drift(reference, candidate),
+        notes=(
+            *comparison.notes,
+            *_silent_notes(reference, candidate, case),
+            *_proposal(reference, candidate, comparison.candidate.match),
+        ),
+    )
+
+
+def match_names(reference: Trace, candidate: Trace, case: Case) -> Match:
+    """Match the names of all tensors of two runs, by the map of the case."""
+    if not (reference.names and candidate.names):
+        return Match({})
+    one, other = (_all_names(trace) for trace in (reference, candidate))
+    return match(one, other, case.names)
+
+
+def _all_names(trace: Trace) -> list[str]:
+    found = dict[str, None]()
+    for names in trace.names:
+        for tensors in (names.parameters, names.buffers, names.frozen):
+            found |= dict.fromkeys(tensor["name"] for tensor in tensors)
+    return list(found)
+
+
+def _proposal(reference: Trace, candidate: Trace, found: Match) -> Iterator[str]:
+    """Yield what is wrong with the names, and a map that would mend it."""
+    yield from found.problems
+    if found.problems and reference.names and candidate.names:
+        tensors = ([_tensor(one) for one in _listed(trace.names[0])] for trace in (reference, candidate))
+        lines = [f"  {name}: {other}" for name, other in propose(*tensors).items()]
+        if lines:
+            more = [f"  # and {len(lines) - 50} more"] if len(lines) > 50 else []
+            yield "\n".join(["a map to start from, by content before the first step:", "names:", *lines[:50], *more])
+
+
+def _listed(names: Names) -> list[dict[str, Any]]:
+    return [*names.parameters, *names.buffers, *names.frozen]
+
+
+def _tensor(one: dict[str, Any]) -> Tensor:
+    return Tensor(one["name"], views.form(one), one["digest"])
+
+
+def _silent(trace: Trace, side: Side) -> tuple[list[str], list[str]]:
+    """Return the hooks that never fired: those without which a trace says nothing, and others."""
+    silent = trace.footer["never_fired"] if trace.footer else []
+    needed = {*_NEEDED, *side.expect}
+    return [hook for hook in silent if hook in needed], [hook for hook in silent if hook not in needed]
+
+
+def _silent_notes(reference: Trace, candidate: Trace, case: Case) -> Iterator[str]:
+    for name, trace, side in (("reference", reference, case.reference), ("candidate", candidate, case.candidate)):
+        if others := _silent(trace, side)[1]:
+            yield f"{name}: made and never used: {', '.join(others)}"
+
+
+def _obstacles(reference: Trace, candidate: Trace, case: Case) -> Iterator[str]:
+    """Yield why nothing can be concluded from two traces, whatever is in them."""
+    for name, trace, side in (("reference", reference, case.reference), ("candidate", candidate, case.candidate)):
+        if trace.problem:
+            yield f"{name}: {trace.problem}"
+        if silent := _silent(trace, side)[0]:
+            yield f"{name}: expected and never seen: {', '.join(silent)}"
+    for key in ("level", "window", "world_size"):
+        pair = [trace.header.get(key) for trace in (reference, candidate)]
+        if pair[0] != pair[1]:
+            yield f"the traces have another {key}: {pair[0]} and {pair[1]}"
+    found = changes(reference.header["fingerprint"], candidate.header["fingerprint"])
+    yield from (f"the environments differ: {one}" for one in found[:_SHOWN])
+    if len(found) > _SHOWN:
+        yield f"the environments differ in {len(found) - _SHOWN} more values"
+
+
+@dataclass(slots=True)
+class _Comparison:
+    """Walks through two traces side by side."""
+
+    reference: View
+    candidate: View
+    collector: Collector
+    drawn: set[str]
+    notes: list[str] = field(default_factory=list)
+    _place: dict[int, int] = field(default_factory=dict)
+    _not_comparable: set[str] = field(default_factory=set)
+
+    def run(self) -> None:
+        """Compare everything, in the order in which it happened."""
+        one, other = self.reference.trace, self.candidate.trace
+        self._between(0)
+        for number, steps in enumerate(zip(one.steps, other.steps, strict=False), 1):
+            self._step(number, steps)
+            self.collector.end_block()
+            self._between(number)
+        self._tail(min(len(one.steps), len(other.steps)))
+        self.collector.end_block()
+
+    def _step(self, number: int, steps: tuple[Step, Step]) -> None:
+        self._names(number, steps)
+        self._data(number, steps)
+        sides = (self.reference, steps[0]), (self.candidate, steps[1])
+        channels.compare_step(self.collector, number, sides, self.drawn)
+        first = self.reference.trace.steps[0], self.candidate.trace.steps[0]
+        channels.compare_modes(self.collector, number, steps, first, self._alike(steps))
+        self._calls(number, steps)
+
+    def _alike(self, steps: tuple[Step, Step]) -> bool:
+        """Tell whether both sides are built of the same modules, as far as names and classes tell."""
+        tables = [view.trace.names_of(step) for view, step in zip(self._sides, steps, strict=True)]
+        classes = [[root["class"].rpartition(".")[2] for root in table.roots] for table in tables]
+        names = [[tensor["name"] for tensor in _listed(table)] for table in tables]
+        return classes[0] == classes[1] and names[0] == names[1]
+
+    @property
+    def _sides(self) -> tuple[View, View]:
+        return self.reference, self.candidate
+
+    def _names(self, number: int, steps: tuple[Step, Step]) -> None:
+        """Compare the tables of names where one side has a new one."""
+        before = [view.trace.steps[number - 2].names if number > 1 else None for view in self._sides]
+        if all(step.names == name for step, name in zip(steps, before, strict=True)):
+            return
+        tables = [
+            views.forms(view.trace.names_of(step), view.match) for view, step in zip(self._sides, steps, strict=True)
+        ]
+        where = 0 if number == 1 else number
+        self.collector.compare(where, "names", [{k: views.form(v) for k, v in table.items()} for table in tables])
+        if number == 1:
+            # Buffers are not those of the start: the first forward pass comes before the first step.
+            starts = [
+                {key: tensor["digest"] for key, tensor in table.items() if not key.startswith("buffer ")}
+                for table in tables
+            ]
+            shared = starts[0].keys() & starts[1].keys()
+            self.collector.compare(
+                0, "start", [{key: start[key] for key in start if key in shared} for start in starts]
+            )
+            self.collector.end_block()
+
+    def _data(self, number: int, steps: tuple[Step, Step]) -> None:
+        """Compare what the loaders gave, by position: one side may fetch earlier than the other."""
+        streams = [view.loaders() for view in self._sides]
+        if len(streams[0]) != len(streams[1]):
+            self._note(
+                "data", f"loaders in use: {len(streams[0])} and {len(streams[1])}; what the models get is compared"
+            )
+            return
+        for loader, batches in streams[0].items():
+            place = self._place.get(loader, 0)
+            taken = sum(batch["step"] == steps[0].number for batch in batches[place:])
+            self._place[loader] = place + taken
+            for key in ("digest", "indices"):
+                pair = [
+                    {f"loader {loader + 1} batch {place + at + 1} {key}": batch[key] for at, batch in enumerate(part)}
+                    for part in (batches[place : place + taken], streams[1][loader][place : place + taken])
+                ]
+                if all(value is not None for values in pair for value in values.values()):
+                    self.collector.compare(number, "data", pair)
+
+    def _calls(self, number: int, steps: tuple[Step, Step]) -> None:
+        """Compare what models get and give, where that had an effect: arguments may be passed in another form."""
+        one, other = steps
+        losses = [views.effective_losses(step, step.optimizer) for step in steps]
+        for channel in ("inputs", "outputs"):
+            if channels.calls_agree(one, other, channel):
+                continue
+            if losses[0] == losses[1] and channels.gradients_agree(one, other):
+                self._not_comparable.add(channel)
+                self._note(channel, f"{channel} of models differ in form, not in effect; they are not compared")
+        shown = [channel for channel in ("inputs", "outputs") if channel not in self._not_comparable]
+        channels.compare_calls(self.collector, number, one, other, shown)
+        if len(one.forwards) != len(other.forwards):
+            counts = f"{len(one.forwards)} and {len(other.forwards)}"
+            self._note("calls", f"calls of models in step {number}: {counts}; what goes in and out is not compared")
+
+    def _note(self, key: str, text: str) -> None:
+        if key not in self._not_comparable or key in ("inputs", "outputs"):
+            self._not_comparable.add(key)
+            if text not in self.notes:
+                self.notes.append(text)
+
+    def _between(self, done: int) -> None:
+        """Compare evaluations and checkpoints after a number of steps."""
+        shown = [channel for channel in ("outputs",) if channel not in self._not_comparable]
+        evaluations = self._pairs(done, "evaluations", lambda trace: [e for e in trace.evaluations if _happened(e)])
+        for one, other in evaluations:
+            channels.compare_evaluation(self.collector, done, one, other, shown, self._drawn_after(done))
+        for first, second in self._pairs(done, "checkpoints", lambda trace: trace.checkpoints):
+            channels.compare_checkpoint(self.collector, done, first, second)
+        self.collector.end_block()
+
+    def _drawn_after(self, done: int) -> set[str]:
+        """Return the generators to compare around an evaluation: none where the next step finds them alike.
+
+        Where an evaluation ends is seen by modes only, so draws for the next step may be on either side of it.
+        """
+        following = [view.trace.steps[done : done + 1] for view in self._sides]
+        if not all(following) or channels.generators_agree(following[0][0], following[1][0], self.drawn):
+            return set()
+        return self.drawn
+
+    def _pairs(self, done: int, channel: str, get: Callable[[Trace], Sequence[T]]) -> list[tuple[T, T]]:
+        sides = [[one for one in get(view.trace) if self._done(view, one.after_step) == done] for view in self._sides]
+        if any(sides):
+            self.collector.compare(done, channel, [{"number": len(side)} for side in sides])
+        return list(zip(*sides, strict=False))
+
+    def _done(self, view: View, after_step: int) -> int:
+        """Return how many steps of a trace came before; numbers in it may begin later, in a window."""
+        first = view.trace.steps[0].number if view.trace.steps else 0
+        return after_step - first
+
+    def _tail(self, steps: int) -> None:
+        """Compare how many steps there are, and what is left at the end."""
+        one, other = self.reference.trace, self.candidate.trace
+        if one.complete and other.complete:
+            self.collector.compare(steps, "steps", [{"number": len(one.steps)}, {"number": len(other.steps)}])
+        if one.rest is None or other.rest is None or len(one.steps) != len(other.steps):
+            return
+        # An optimizer that a program has let go of by then is not in its trace any more.
+        first, second = (_rest(view) for view in self._sides)
+        pair = [{key: side[key] for key in first if key in second} for side in (first, second)]
+        self.collector.compare(steps, "end", pair)
+
+
+def _happened(evaluation: Evaluation) -> bool:
+    """Tell whether a stretch in evaluation mode was one: something ran or was reported, and not for a backward pass."""
+    if evaluation.forwards and all(call["grad"] for call in evaluation.forwards) and not evaluation.metrics:
+        return False
+    return bool(evaluation.forwards or evaluation.batches or evaluation.metrics or evaluation.components)
+
+
+def _rest(view: View) -> dict[str, Any]:
+    rest = view.trace.rest
+    assert rest is not None
+    found: dict[str, Any] = {"frozen parameters": rest.frozen}
+    for left in rest.optimizers:
+        number = left["optimizer"]
+        if number not in view.order:
+            continue  # never stepped
+        name = f"optimizer {view.order[number] + 1}"
+        for kind in ("parameters", "buffers", "state"):
+            if left["roots"].get(kind) is not None:
+                found[f"{name} {kind}"] = left["roots"][kind]
+        for place, group in enumerate(left["groups"], 1):
+            found |= {f"{name} group {place} {key}": value for key, value in views.plain_group(group).items()}
+    return found

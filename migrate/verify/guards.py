@@ -1,0 +1,168 @@
+"""What two runs must have done for their agreement to mean something. Loads without torch."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from migrate.verify import views
+from migrate.verify.cases import Case, Side
+from migrate.verify.collector import number
+from migrate.verify.trace.reader import Step, Trace
+from migrate.verify.verdict import Guard
+
+_CHUNK = bytes(1 << 20)
+_WIDTHS = {"float64": 8, "complex64": 8, "complex128": 16, "float16": 2, "bfloat16": 2}
+# What a model of torch alone is made of is no sign of whose code it is.
+_LIBRARIES = "site-packages"
+# The number 1 as the types that optimizers count steps in.
+_ONE = {
+    xxhash.xxh3_128_hexdigest(f"torch.{dtype}()".encode() + struct.pack(code, 1))
+    for dtype, code in (("float32", "<f"), ("float64", "<d"), ("int64", "<q"))
+}
+
+
+def guards_of(reference: Trace, candidate: Trace, case: Case) -> list[Guard]:
+    """Return every condition and whether it holds; features are asked of both runs."""
+    steps = min(len(reference.steps), len(candidate.steps))
+    found = [Guard("steps", steps >= case.steps, f"{steps} steps, at least {case.steps} are asked")]
+    found += [_changed(reference, case.changed_share), _gradients(reference, case.changed_share)]
+    for feature in case.features:
+        seen = [FEATURES[feature](trace) for trace in (reference, candidate)]
+        missing = [name for name, there in zip(("reference", "candidate"), seen, strict=True) if not there]
+        detail = f"never active in the {' and the '.join(missing)}" if missing else "active in both"
+        found.append(Guard(f"feature {feature}", not missing, detail))
+    for name, side, trace in (("reference", case.reference, reference), ("candidate", case.candidate, candidate)):
+        if side.code:
+            found.append(_origin(name, side, case.folder, trace))
+    return found
+
+
+def _changed(trace: Trace, share: float) -> Guard:
+    """Ask whether training changed the parameters that it trains."""
+    start = {tensor["name"]: tensor["digest"] for names in trace.names[:1] for tensor in names.parameters}
+    last: dict[str, str | None] = {}
+    for step in trace.steps:
+        last |= step.tensors.get("parameters", {})
+    if not last:
+        roots = {step.roots.get("parameters") for step in trace.steps}
+        holds = len(roots) > 1
+        return Guard("changed", holds, f"{len(roots)} states of all parameters together; level full tells each")
+    changed = [name for name, digest in last.items() if digest != start.get(name)]
+    detail = f"{len(changed)} of {len(last)} trainable tensors changed, {share:.0%} are asked"
+    return Guard("changed", len(changed) >= math.ceil(share * len(last)), detail)
+
+
+def _gradients(trace: Trace, share: float) -> Guard:
+    """Ask whether gradients were there and not zero."""
+    forms = {tensor["name"]: tensor for names in trace.names for tensor in names.parameters}
+    alive, known = set[str](), set[str]()
+    zeros: dict[tuple[str, str], str] = {}
+    for step in trace.steps:
+        for name, digest in step.tensors.get("gradients", {}).items():
+            known.add(name)
+            if name in alive or digest is None or name not in forms:
+                continue
+            key = str(forms[name]["dtype"]), str(forms[name]["shape"])
+            if key not in zeros:
+                zeros[key] = _zero_digest(forms[name])
+            if digest != zeros[key]:
+                alive.add(name)
+    if not known:
+        norms = [number(clip["norm"]) for step in trace.steps for clip in step.clips]
+        holds = not norms or any(norms)
+        return Guard("gradients", holds, "known at level full only" if not norms else f"{len(norms)} norms")
+    detail = f"{len(alive)} of {len(known)} trainable tensors had a gradient that is not zero, {share:.0%} are asked"
+    return Guard("gradients", len(alive) >= math.ceil(share * len(known)), detail)
+
+
+def _zero_digest(form: dict[str, Any]) -> str:
+    """Return the digest that the trace has for zeros of this form; see docs/trace_format.md."""
+    dtype = str(form["dtype"]).removeprefix("torch.")
+    left = math.prod(form["shape"]) * _WIDTHS.get(dtype, 4)
+    shape = tuple(form["shape"])
+    state = xxhash.xxh3_128(f"torch.{dtype}{shape}".encode())
+    while left > 0:
+        state.update(_CHUNK[: min(left, len(_CHUNK))])
+        left -= len(_CHUNK)
+    return state.hexdigest()
+
+
+def _origin(name: str, side: Side, folder: Path, trace: Trace) -> Guard:
+    """Ask whether the models of a run are defined in the folders that the case names, and nowhere else."""
+    allowed = [(folder / one).resolve() for one in side.code]
+    files = {str(one["file"]) for names in trace.names for one in (*names.roots, *names.optimizers) if one.get("file")}
+    own = {file for file in files if _LIBRARIES not in Path(file).parts}
+    foreign = sorted(file for file in own if not any(Path(file).resolve().is_relative_to(one) for one in allowed))
+    inside = sorted(own - set(foreign)) or _script(trace, allowed)
+    where = ", ".join(map(str, side.code))
+    if foreign:
+        return Guard(f"code of the {name}", False, f"{foreign[0]} is not below {where}")
+    detail = f"{inside[0]} is below {where}" if inside else f"nothing of it is below {where}"
+    return Guard(f"code of the {name}", bool(inside), detail)
+
+
+def _script(trace: Trace, allowed: list[Path]) -> list[str]:
+    """Return the words of the command that are files in the folders: the script, where models are torch's own."""
+    cwd = Path(trace.header.get("cwd") or ".")
+    words = [cwd / word for word in trace.header.get("command") or [] if word.endswith(".py")]
+    return [str(word) for word in words if any(word.resolve().is_relative_to(one) for one in allowed)]
+
+
+def _windows(trace: Trace) -> list[int]:
+    return [len(views.effective_losses(step, step.optimizer)) for step in trace.steps]
+
+
+def _rates(trace: Trace) -> Iterator[tuple[Any, ...]]:
+    for step in trace.steps:
+        yield (step.optimizer, *(group.get("lr") for group in step.groups))
+
+
+def _schedule(trace: Trace) -> bool:
+    return len(set(_rates(trace))) > len({step.optimizer for step in trace.steps})
+
+
+def _drew(step: Step) -> bool:
+    """Tell whether torch drew numbers in a step in which no loader began, which draws a seed."""
+    drawn = any(one.get("draws") for name, one in step.rng.items() if name.startswith(("torch", "cuda")))
+    return drawn and not any(event.startswith("iter") for event in step.phases)
+
+
+def _buffers(trace: Trace) -> bool:
+    return len({step.roots.get("buffers") for step in trace.steps} - {None}) > 1
+
+
+def _groups(trace: Trace) -> bool:
+    return any(len({str(sorted(group.items())) for group in views.hyper(step)}) > 1 for step in trace.steps)
+
+
+def _resumed(trace: Trace) -> bool:
+    """Tell whether the first step found an optimizer that had taken steps before, by the count that Adam keeps."""
+    counts = {
+        digest
+        for step in trace.steps[:1]
+        for name, digest in step.tensors.get("state", {}).items()
+        if name.endswith(".step")
+    }
+    return bool(counts) and counts.isdisjoint(_ONE)
+
+
+FEATURES: dict[str, Callable[[Trace], bool]] = {
+    "accumulation": lambda trace: max(_windows(trace), default=0) > 1,
+    "best": lambda trace: any("best" in (one.file or "") for one in trace.checkpoints),
+    "buffers": _buffers,
+    "checkpoint": lambda trace: bool(trace.checkpoints),
+    "clip": lambda trace: any(clip.get("active") for step in trace.steps for clip in step.clips),
+    "dropout": lambda trace: any(_drew(step) for step in trace.steps),
+    "evaluation": lambda trace: any(one.forwards for one in trace.evaluations),
+    "groups": _groups,
+    "partial_window": lambda trace: len(set(_windows(trace))) > 1,
+    "resume": _resumed,
+    "scaler": lambda trace: any(step.scaler for step in trace.steps),
+    "schedule": _schedule,
+}

@@ -1,0 +1,157 @@
+"""From the first step that differs to the module it comes from, by traces of level ``deep``. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from migrate.verify.names import renamed
+from migrate.verify.trace.reader import Names, Step, Trace
+from migrate.verify.verdict import Divergence, Localised
+
+Call = dict[str, Any]
+
+# What a difference that begins in a phase usually comes from.
+_CAUSES = {
+    "setup": "another initialisation, another order of making modules, or other groups of parameters",
+    "data": "another order of samples, another sampler or its seed, or another preparation of batches",
+    "rng": "a random draw that is extra, missing or elsewhere, or another seed",
+    "mode": "modules left in evaluation or training mode",
+    "forward": "another computation in this module, such as an activation, a constant or a cast",
+    "loss": "another loss, weight, reduction or divisor of accumulation",
+    "backward": "a detached or doubled path, gradients not reset, or another scaling before the backward pass",
+    "clip": "another limit, another norm, or clipping at another place",
+    "hyper": "another schedule, another group of parameters, or another value in the configuration",
+    "update": "another optimizer, a state that was lost, or parameters changed outside of the optimizer",
+    "buffers": "running statistics updated otherwise, such as another momentum",
+    "evaluation": "another metric, another weighting of batches, or evaluation at other steps",
+    "checkpoint": "a key that is missing or saved at another moment",
+    "end": "another number of steps, or events in another order",
+}
+
+
+def cause_of(first: Divergence) -> str:
+    """Return the likely class of cause of a difference."""
+    return _CAUSES[first.phase]
+
+
+def localise(reference: Trace, candidate: Trace, first: Divergence, patterns: dict[str, str]) -> Localised:
+    """Find the first module whose inputs agree and whose output differs, and the first random draw that does.
+
+    Args:
+        reference: Recorded with level ``deep`` at the step that differs.
+        candidate: The same.
+        first: What was found before.
+        patterns: Names in the candidate for names of the reference, as the case has them.
+    """
+    pair = [_step(trace, first.step) for trace in (reference, candidate)]
+    one, other = pair
+    if one is None or other is None:
+        return Localised(f"step {first.step} was not reached again", cause=cause_of(first))
+    draws = _draws(one, other)
+    if draws is not None and first.phase == "rng":
+        return draws
+    calls = [list(_calls(trace, step)) for trace, step in zip((reference, candidate), (one, other), strict=True)]
+    forward = _first_forward(*_with(calls, "outputs"), patterns)
+    found = forward or _first_gradient(*_with(calls, "gradient"), patterns)
+    if found is None:
+        detail = f"all {len(calls[0])} calls of modules agree; the difference begins in phase {first.phase}"
+        return Localised(detail, cause=cause_of(first))
+    detail, module, phase = found
+    return Localised(
+        detail, module, cause=_CAUSES[phase if first.phase not in ("data", "rng", "mode") else first.phase]
+    )
+
+
+def _step(trace: Trace, number: int) -> Step | None:
+    """Return a step by its number from 1 in the whole run; a difference before the first one shows in it."""
+    return next((step for step in trace.steps if step.number == max(number, 1) - 1), None)
+
+
+def _calls(trace: Trace, step: Step) -> Iterator[Call]:
+    """Yield the calls of a step with the full path of each module."""
+    names = trace.names_of(step)
+    for call in step.calls:
+        yield {**call, "path": _path(names, call)}
+
+
+def _with(sides: Sequence[Sequence[Call]], key: str) -> tuple[list[Call], list[Call]]:
+    one, other = ([call for call in side if key in call] for side in sides)
+    return one, other
+
+
+def _path(names: Names, call: Call) -> str:
+    entry = call["entry"]
+    above = names.entries[entry]["path"] if 0 <= entry < len(names.entries) else ""
+    return ".".join(part for part in (above, call["path"]) if part)
+
+
+def _first_forward(one: Sequence[Call], other: Sequence[Call], patterns: dict[str, str]) -> tuple[str, str, str] | None:
+    """Return what is first in the forward pass: calls come in the order in which they end, the innermost first."""
+    later = _by_path(other)
+    inside = None
+    for call in one:
+        same = later.get(_renamed(call["path"], patterns), [])
+        match = same.pop(0) if same else None
+        if match is None:
+            continue
+        if call["inputs"] != match["inputs"]:
+            inside = inside or call["path"]
+        elif call["outputs"] != match["outputs"]:
+            detail = "its inputs agree and its output differs"
+            detail += f"; the first difference in it is what it gives to {inside}" if inside else ""
+            return detail, call["path"] or "(the model)", "forward"
+    if inside is None:
+        return None
+    return "its inputs differ, and no module before it is the cause", inside, "forward"
+
+
+def _first_gradient(
+    one: Sequence[Call], other: Sequence[Call], patterns: dict[str, str]
+) -> tuple[str, str, str] | None:
+    later = _by_path(other)
+    for call in one:
+        same = later.get(_renamed(call["path"], patterns), [])
+        match = same.pop(0) if same else None
+        if match is not None and call["gradient"] != match["gradient"]:
+            detail = "the gradient of its output is the first that differs in the backward pass"
+            return detail, call["path"] or "(the model)", "backward"
+    return None
+
+
+def _by_path(calls: Sequence[Call]) -> dict[str, list[Call]]:
+    found: dict[str, list[Call]] = {}
+    for call in calls:
+        found.setdefault(call["path"], []).append(call)
+    return found
+
+
+def _renamed(path: str, patterns: dict[str, str]) -> str:
+    """Return what the candidate calls a module: patterns are for tensors, so one of its tensors is tried."""
+    new = renamed(path, patterns)
+    if new != path or not path:
+        return new
+    tensor = renamed(f"{path}.weight", patterns)
+    return tensor.removesuffix(".weight") if tensor.endswith(".weight") else path
+
+
+def _draws(one: Step, other: Step) -> Localised | None:
+    """Return the first place that draws random numbers on one side only, or draws others."""
+    pair = one.draws, other.draws
+    at = next((n for n, (a, b) in enumerate(zip(*pair, strict=False)) if _what(a) != _what(b)), None)
+    at = min(len(one.draws), len(other.draws)) if at is None else at
+    places = [side[at] if at < len(side) else None for side in pair]
+    if places == [None, None]:
+        return None
+    told = [f"{name} {_shown(place)}" for name, place in zip(("reference:", "candidate:"), places, strict=True)]
+    extra = places[1] or places[0]
+    stack = tuple((extra or {}).get("at", ()))
+    return Localised(f"draw {at + 1}: {'; '.join(told)}", cause=_CAUSES["rng"], stack=stack)
+
+
+def _what(draw: dict[str, Any]) -> Any:
+    return draw["function"], draw.get("generator", False)
+
+
+def _shown(draw: dict[str, Any] | None) -> str:
+    return "draws nothing" if draw is None else f"{draw['function']} at {(draw['at'] or ['?'])[0]}"
