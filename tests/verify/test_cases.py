@@ -1,0 +1,80 @@
+"""Reading cases: every mistake is told, with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bem_core.errors import BemError
+from migrate.verify.cases import CaseError, load_case
+
+SIDES = "reference: {command: [python, a.py]}\ncandidate: {command: [python, b.py]}\n"
+WAIVER = "{id: W1, reason: rounding, channel: losses, expires: 2027-01-01}"
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "case.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_case(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "tiny.yaml").write_text("")
+    text = """
+reference: {command: ["{python}", train.py, "--seed={seed}", "{config}", "{out}/x"], folder: old, code: [old]}
+candidate: {command: [train-new]}
+config: tiny.yaml
+seeds: [1, 2]
+names: {'a\\.(.*)': 'b.\\1'}
+waivers: [{id: W1, reason: rounding, channel: losses, expires: 2027-01-01}]
+"""
+    case = load_case(written(tmp_path, text))
+    words = case.words(case.reference, 2, Path("/out"), "/bin/python3")
+    assert words == ["/bin/python3", "train.py", "--seed=2", str(tmp_path / "tiny.yaml"), "/out/x"]
+    assert (case.name, case.folder, case.waivers[0].id) == ("case", tmp_path, "W1")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("", "expected a key 'reference'", id="empty"),
+        pytest.param(SIDES + "step: 3", ":3:1: step: unknown key; did you mean 'steps'?", id="unknown key"),
+        pytest.param(SIDES + "steps: 0", "steps: expected an integer at least 1, found 0", id="no steps"),
+        pytest.param("name: a/b\n" + SIDES, "'a/b' names a folder of results", id="name with a slash"),
+        pytest.param(SIDES + "seeds: []", "seeds: expected at least one seed", id="no seeds"),
+        pytest.param(SIDES + "seeds: [1, 1]", "a seed is there twice", id="seed twice"),
+        pytest.param(SIDES + "features: [clipp]", "did you mean 'clip'?", id="unknown feature"),
+        pytest.param(SIDES + "config: none.yaml", "there is no file", id="no such configuration"),
+        pytest.param(SIDES + "tolerance: {}", "tolerance: expected a key 'reason'", id="tolerance without reason"),
+        pytest.param(SIDES + "tolerance: {reason: ' '}", "say why", id="empty reason"),
+        pytest.param(SIDES + "waivers: [{id: W}]", "waivers.0: expected a key 'reason'", id="waiver lacks keys"),
+        pytest.param(SIDES + f"waivers: [{WAIVER}, {WAIVER}]", "'W1' is there twice", id="waiver twice"),
+        pytest.param(
+            SIDES + f"waivers: [{WAIVER.replace('losses', 'loss')}]", "did you mean 'losses'?", id="unknown channel"
+        ),
+        pytest.param(SIDES + "names: {'(a': b}", "not a pattern of regular expressions", id="broken pattern"),
+        pytest.param(SIDES + "names: {a: '\\2'}", "invalid group reference", id="broken replacement"),
+        pytest.param(
+            "reference: {command: ['{sed}'], folder: gone}\ncandidate: {command: ['{config}']}",
+            "unknown placeholder {sed}; did you mean 'seed'?",
+            id="unknown placeholder",
+        ),
+        pytest.param(
+            SIDES + "equivalence: {reason: noise, margins: {loss: 0.1}}", "needs at least 3", id="too few seeds"
+        ),
+    ],
+)
+def test_mistakes_are_told_with_their_place(text: str, expected: str, tmp_path: Path) -> None:
+    with pytest.raises(CaseError) as caught:
+        load_case(written(tmp_path, text))
+    assert expected in str(caught.value)
+    assert "case.yaml" in str(caught.value)
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    text = "reference: {command: ['{sed}'], folder: gone}\ncandidate: {command: []}\nseeds: [1, 1]\n"
+    with pytest.raises(BemError) as caught:
+        load_case(written(tmp_path, text))
+    assert str(caught.value).startswith("4 problems in ")

@@ -1,0 +1,240 @@
+"""Comparing two traces: names, waivers, tolerances, guards, and what makes a comparison inconclusive."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from torch import nn
+from torch.optim import AdamW, Optimizer
+
+from migrate.cli import main
+from migrate.verify.cases import Side, plain_case
+from migrate.verify.compare import compare
+from migrate.verify.names import Tensor, match, propose
+from migrate.verify.trace.reader import Trace
+from migrate.verify.trace.session import tracing
+from migrate.verify.verdict import Outcome
+from migrate.verify.waivers import Waiver
+from tests.verify.refactorings import REFACTORINGS
+from tests.verify.toys import Toy
+
+TODAY = datetime.date(2026, 5, 1)
+
+
+class Small(Toy):
+    steps = 4
+    eval_every = 2
+    save_every = 3
+
+
+class Faster(Small):
+    """Another learning rate in the last step but one, too little to change a weight."""
+
+    def take(self, optimizer: Optimizer) -> None:
+        if self.step == 3:
+            optimizer.param_groups[0]["lr"] *= 1 + 1e-12
+        super().take(optimizer)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[type[Toy]], Trace]:
+    folder, known = tmp_path_factory.mktemp("runs"), dict[type[Toy], Trace]()
+
+    def run(kind: type[Toy]) -> Trace:
+        if kind not in known:
+            known[kind] = kind(folder).record(folder / f"{len(known)}.trace")
+        return known[kind]
+
+    return run
+
+
+Runs = Callable[[type[Toy]], Trace]
+
+
+def waiver(**given: Any) -> Waiver:
+    return Waiver(**({"id": "W1", "reason": "why", "channel": "hyper", "expires": TODAY} | given))
+
+
+@pytest.mark.parametrize(
+    ("waivers", "outcome"),
+    [
+        pytest.param([], Outcome.DIFFERENT, id="none"),
+        pytest.param([waiver(bound=1e-11)], Outcome.WITHIN_TOLERANCE, id="fits"),
+        pytest.param([waiver(bound=1e-13)], Outcome.DIFFERENT, id="too tight"),
+        pytest.param([waiver(last_step=2)], Outcome.DIFFERENT, id="too early"),
+        pytest.param([waiver(expires=datetime.date(2026, 4, 30))], Outcome.DIFFERENT, id="expired"),
+        pytest.param([waiver(), waiver(id="W2", channel="clip")], Outcome.STALE_WAIVER, id="one is not needed"),
+    ],
+)
+def test_waivers(waivers: list[Waiver], outcome: Outcome, runs: Runs) -> None:
+    found = compare(runs(Small), runs(Faster), plain_case(waivers=waivers), today=TODAY)
+    assert found.outcome is outcome, found.reasons
+
+
+def test_a_waiver_for_identical_runs_is_stale(runs: Runs) -> None:
+    found = compare(runs(Small), runs(Small), plain_case(waivers=[waiver()]), today=TODAY)
+    assert found.outcome is Outcome.STALE_WAIVER
+    assert found.reasons == ("waiver W1: nothing needed it",)
+
+
+FEATURES = ["accumulation", "best", "buffers", "checkpoint", "clip", "dropout", "evaluation", "groups", "schedule"]
+
+
+def test_features_that_were_active(runs: Runs) -> None:
+    found = compare(runs(Small), runs(Small), plain_case(steps=4, features=FEATURES))
+    assert found.outcome is Outcome.IDENTICAL, found.reasons
+
+
+class Still(Small):
+    """Nothing is clipped, evaluated, saved, accumulated or scheduled."""
+
+    window = 1
+    eval_every = save_every = 99
+    limit = 1e9
+
+    def groups(self) -> list[dict[str, Any]]:
+        return [{"params": list(self.model.parameters())}]
+
+    def factor(self, step: int) -> float:
+        return 1.0
+
+    def make_model(self) -> nn.Module:
+        model = super().make_model()
+        model.block.dropout = nn.Identity()
+        model.batch_norm = nn.Identity()
+        return model
+
+
+@pytest.mark.parametrize("feature", [*FEATURES, "partial_window", "resume", "scaler"])
+def test_a_feature_that_was_never_active_is_vacuous(feature: str, runs: Runs) -> None:
+    found = compare(runs(Still), runs(Still), plain_case(features=[feature]))
+    assert found.outcome is Outcome.VACUOUS
+    assert found.reasons == (f"feature {feature}: never active in the reference and the candidate",)
+
+
+class NoRate(Small):
+    rate = 0.0
+
+
+class NoLoss(Small):
+    def shared(self, loss: Any, batch: Any, window: Any) -> Any:
+        return loss * 0.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "case", "guard"),
+    [
+        pytest.param(Small, {"steps": 5}, "steps: 4 steps, at least 5 are asked", id="too few steps"),
+        pytest.param(NoRate, {}, "changed: 0 of 10 trainable tensors changed, 90% are asked", id="nothing changed"),
+        pytest.param(NoLoss, {}, "gradients: 0 of 10 trainable tensors had a gradient", id="no gradients"),
+    ],
+)
+def test_too_little_happened(kind: type[Toy], case: dict[str, Any], guard: str, runs: Runs) -> None:
+    found = compare(runs(kind), runs(kind), plain_case(**case))
+    assert found.outcome is Outcome.VACUOUS
+    assert any(reason.startswith(guard) for reason in found.reasons), found.reasons
+
+
+def test_code_must_come_from_where_the_case_says(runs: Runs, tmp_path: Path) -> None:
+    here = Path(__file__).parent
+    side = Side(command=["x"], code=["."])
+    own = dataclasses.replace(plain_case(), reference=side, folder=here)
+    assert compare(runs(Small), runs(Small), own).outcome is Outcome.IDENTICAL
+    other = dataclasses.replace(own, folder=tmp_path)
+    found = compare(runs(Small), runs(Small), other)
+    assert found.outcome is Outcome.VACUOUS
+    assert "toys.py is not below" in found.reasons[0]
+
+
+def test_another_environment_is_inconclusive(runs: Runs) -> None:
+    one = runs(Small)
+    header = {**one.header, "fingerprint": {**one.header["fingerprint"], "num_threads": 7}}
+    found = compare(one, dataclasses.replace(one, header=header), plain_case())
+    assert found.outcome is Outcome.INCONCLUSIVE
+    assert "num_threads: 1 (int) and 7 (int)" in found.reasons[0]
+
+
+def test_another_level_is_inconclusive(runs: Runs, tmp_path: Path) -> None:
+    light = Small(tmp_path).record(tmp_path / "light.trace", level="light")
+    found = compare(runs(Small), light, plain_case())
+    assert found.outcome is Outcome.INCONCLUSIVE
+    assert found.divergences == ()
+
+
+def test_without_its_map_a_renamed_model_differs_and_a_map_is_proposed(runs: Runs) -> None:
+    make, names = REFACTORINGS["modules have other names"]
+    found = compare(runs(Small), runs(make(Small)), plain_case())
+    assert found.outcome is Outcome.DIFFERENT
+    assert found.first is not None
+    assert found.first.channel == "names"
+    assert "inputs.weight: stem.0.weight" in found.notes[-1]
+    assert names
+
+
+@pytest.mark.parametrize(
+    ("candidate", "patterns", "problem"),
+    [
+        pytest.param(["m.a", "m.b"], {"(.*)": r"m.\1"}, None, id="bijection"),
+        pytest.param(["m.a"], {"(.*)": r"m.\1"}, "the candidate has no m.b (for b)", id="one is missing"),
+        pytest.param(["a", "b", "c"], {}, "the reference has no counterpart for c", id="one too many"),
+        pytest.param(["a"], {"b": "a"}, "'a' and 'b' of the reference are both 'a'", id="two to one"),
+        pytest.param(["a", "b"], {"q": "r"}, "no name of the reference fits the pattern 'q'", id="unused pattern"),
+    ],
+)
+def test_matching_names(candidate: list[str], patterns: dict[str, str], problem: str | None) -> None:
+    found = match(["a", "b"], candidate, patterns)
+    assert (found.problems == ()) == (problem is None)
+    assert problem is None or any(one.startswith(problem) for one in found.problems), found.problems
+
+
+def test_a_map_is_proposed_by_content_before_form() -> None:
+    reference = [Tensor("a", "f[2]", "1"), Tensor("b", "f[2]", "2"), Tensor("c", "f[3]", "3"), Tensor("d", "f[9]", "4")]
+    candidate = [Tensor("x", "f[2]", "2"), Tensor("y", "f[2]", "1"), Tensor("z", "f[3]", "9")]
+    assert propose(reference, candidate) == {"a": "y", "b": "x", "c": "z"}
+
+
+def test_generators_that_nobody_uses_need_no_seed(tmp_path: Path) -> None:
+    def run(seed: int) -> Path:
+        import random
+
+        path = tmp_path / f"{seed}.trace"
+        with tracing(path):
+            random.seed(seed)
+            torch.manual_seed(0)
+            model = nn.Linear(2, 1)
+            optimizer = AdamW(model.parameters())
+            for _ in range(3):
+                optimizer.zero_grad()
+                model(torch.randn(4, 2)).sum().backward()
+                optimizer.step()
+        return path
+
+    one, other = run(1), run(2)
+    done = call(one, other)
+    assert done.exit_code == 0, done.output
+
+
+def call(*args: object) -> Result:
+    return CliRunner().invoke(main, ["verify", "compare", *map(str, args)])
+
+
+def test_the_command_and_its_reports(runs: Runs, tmp_path: Path) -> None:
+    one, other = runs(Small).path, runs(Faster).path
+    files = [tmp_path / name for name in ("r.html", "r.json", "r.xml")]
+    done = call(one, other, "--html", files[0], "--json", files[1], "--junit", files[2])
+    assert done.exit_code == 1
+    assert "first difference: step 3, hyper: hyper group 1 lr" in done.output
+    assert json.loads(files[1].read_text())["verdicts"][0]["first"]["phase"] == "hyper"
+    assert call(one, one, "--min-steps", 5).exit_code == 4
+    assert call(one, one, "--map", "nothing").exit_code == 2
+    assert call(one, tmp_path / "none").exit_code == 2
+    assert call(one, files[1]).exit_code == 2
+    assert "::error title=verify" in call(one, other, "--format", "github").output

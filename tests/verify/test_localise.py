@@ -1,0 +1,84 @@
+"""From the first step that differs to the module, by traces of level ``deep`` of that step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from migrate.verify.cases import plain_case
+from migrate.verify.compare import compare
+from migrate.verify.localise import localise
+from migrate.verify.verdict import Localised
+from tests.verify.refactorings import REFACTORINGS
+from tests.verify.toys import Toy
+
+AT = 3
+
+
+class Short(Toy):
+    steps = 4
+
+
+def changed(change: Any, base: type[Toy] = Short) -> type[Toy]:
+    class Faulty(base):  # type: ignore[valid-type, misc]
+        def reset(self) -> None:
+            super().reset()
+            if self.now:
+                change(self.model)
+
+    return Faulty
+
+
+def located(kind: type[Toy], folder: Path, names: dict[str, str] | None = None) -> Localised:
+    window = AT - 1, AT + 1
+    case = plain_case(names=names or {})
+    pair = [one(folder, AT).record(folder / "run.trace", level="full") for one in (Short, kind)]
+    first = compare(pair[0], pair[1], case).first
+    assert first is not None
+    assert first.step == AT
+    deep = [one(folder, AT).record(folder / "run.trace", level="deep", steps=window) for one in (Short, kind)]
+    return localise(deep[0], deep[1], first, case.names)
+
+
+def detach(model: Any) -> None:
+    model.block.norm.register_forward_pre_hook(lambda module, args: (args[0].detach(),))
+
+
+def bias_off(module: nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor:
+    return output + 1e-3
+
+
+@pytest.mark.parametrize(
+    ("change", "module", "cause"),
+    [
+        pytest.param(lambda model: setattr(model.block.norm, "eps", 1e-6), "block.norm", "constant", id="norm"),
+        pytest.param(lambda model: setattr(model.block, "approximate", "tanh"), "block", "another comp", id="function"),
+        pytest.param(lambda model: model.head.register_forward_hook(bias_off), "head", "another comp", id="last"),
+        pytest.param(detach, "batch_norm", "a detached", id="detached path"),
+    ],
+)
+def test_the_first_module(change: Any, module: str, cause: str, tmp_path: Path) -> None:
+    found = located(changed(change), tmp_path)
+    assert found.module == module, found
+    assert found.cause.startswith(cause) or cause in found.cause
+
+
+def test_modules_with_other_names(tmp_path: Path) -> None:
+    make, names = REFACTORINGS["modules have other names"]
+    renamed = changed(lambda model: setattr(model.body.norm, "eps", 1e-6), make(Short))
+    assert located(renamed, tmp_path, names).module == "block.norm"
+
+
+def test_a_difference_outside_of_modules(tmp_path: Path) -> None:
+    class Limit(Short):
+        @property
+        def limit(self) -> float:  # type: ignore[override]
+            return 0.5 if self.step != self.at else 0.6
+
+    found = located(Limit, tmp_path)
+    assert found.module is None
+    assert "begins in phase clip" in found.detail

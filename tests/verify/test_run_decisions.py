@@ -1,0 +1,120 @@
+"""What a run of a case does next: the noise of the reference, lockstep, localising. Sides run in this process."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch.optim import Optimizer
+
+from migrate.verify import run
+from migrate.verify.cases import Case, Side, Tolerance
+from migrate.verify.children import Finished
+from migrate.verify.verdict import Outcome, Verdict
+from tests.verify.toys import Toy
+
+
+class Plain(Toy):
+    steps = 6
+    eval_every = 3
+
+
+class Limit(Plain):
+    limit = 0.6
+
+
+class Noisy(Plain):
+    """Gradients that no seed determines, as those of some kernels."""
+
+    longer = 1.0
+
+    def clip(self) -> None:
+        chance = random.SystemRandom()
+        for parameter in self.model.parameters():
+            parameter.grad *= 1 + 1e-6 * chance.random()  # type: ignore[operator]
+        super().clip()
+
+    def make_optimizer(self) -> Optimizer:
+        optimizer = super().make_optimizer()
+        optimizer.register_step_pre_hook(lambda *args: self.remember())
+        optimizer.register_step_post_hook(lambda *args: self.lengthen())
+        return optimizer
+
+    def remember(self) -> None:
+        self.before = [(p, p.detach().clone()) for p in self.model.parameters()]
+
+    def lengthen(self) -> None:
+        for parameter, old in self.before if self.longer != 1 else ():
+            parameter.data.copy_(old + (parameter.data - old) * self.longer)
+
+
+class Longer(Noisy):
+    longer = 1.01
+
+
+KINDS = {kind.__name__: kind for kind in (Plain, Limit, Noisy, Longer)}
+ENDED = Finished(("x",), 0, 0.1, False, (Path("x"),), "")
+
+
+class InProcess(run.Runner):
+    """Runs a toy where a process would be started."""
+
+    def record(self, name: str, side: Side, **settings: Any) -> run.Recorded:
+        path = self.folder / f"{name}.trace"
+        given = {"level": "full", **settings}
+        given["steps"] = given.pop("window", None)
+        trace = KINDS[side.command[0]](self.folder).record(path, **given)
+        self.sides[name] = {}
+        return run.Recorded(ENDED, {"": trace}, Path(f"{path}.states"))
+
+
+def decided(folder: Path, reference: str, candidate: str, **case: Any) -> tuple[Verdict, list[str]]:
+    sides = {"reference": Side(command=[reference]), "candidate": Side(command=[candidate])}
+    runner = InProcess(Case(name="toy", **sides, **case), 0, folder)  # type: ignore[arg-type]
+    return run._run_pair(runner), list(runner.sides)
+
+
+TOLERANCE = Tolerance(reason="kernels without an order", scalars=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("reference", "candidate", "case", "outcome", "runs"),
+    [
+        pytest.param("Plain", "Plain", {}, Outcome.IDENTICAL, 2, id="same"),
+        pytest.param("Plain", "Limit", {}, Outcome.DIFFERENT, 5, id="different: control, and both at level deep"),
+        pytest.param("Noisy", "Noisy", {}, Outcome.INCONCLUSIVE, 3, id="noise without a tolerance"),
+        pytest.param("Noisy", "Noisy", {"tolerance": TOLERANCE}, Outcome.WITHIN_TOLERANCE, 6, id="noise in lockstep"),
+        pytest.param("Noisy", "Longer", {"tolerance": TOLERANCE}, Outcome.DIFFERENT, 6, id="a fault above the noise"),
+        pytest.param("Plain", "Limit", {"tolerance": TOLERANCE}, Outcome.DIFFERENT, 6, id="no matter of tolerance"),
+    ],
+)
+def test_what_follows(
+    reference: str, candidate: str, case: dict[str, Any], outcome: Outcome, runs: int, tmp_path: Path
+) -> None:
+    verdict, names = decided(tmp_path, reference, candidate, **case)
+    assert (verdict.outcome, len(names)) == (outcome, runs), verdict.reasons
+    if reference == "Noisy":
+        assert str(verdict.noise).startswith("does not agree with itself: step 1, ")
+    if candidate == "Longer":
+        assert verdict.first is not None
+        assert verdict.first.channel == "parameters"
+        assert verdict.first.error == pytest.approx(0.01, rel=0.1)
+
+
+def test_a_difference_gets_errors_a_cause_and_a_plot(tmp_path: Path) -> None:
+    verdict, _ = decided(tmp_path, "Plain", "Limit")
+    errors = {one.key: one.error for one in verdict.divergences if one.channel == "parameters"}
+    assert errors
+    assert all(error is not None and 0 < error < 1 for error in errors.values())
+    assert verdict.localised is not None
+    assert verdict.localised.cause.startswith("another limit")
+    assert {"parameters", "state", "loss"} <= {one.name for one in verdict.drift}
+
+
+def test_noise_is_drawn_beside_the_difference(tmp_path: Path) -> None:
+    verdict, _ = decided(tmp_path, "Noisy", "Longer", tolerance=TOLERANCE)
+    series = next(one for one in verdict.drift if one.name == "update of parameters")
+    assert len(series.noise) == len(series.errors) == Plain.steps
+    assert all(0 < noise < error for noise, error in zip(series.noise, series.errors, strict=True))
