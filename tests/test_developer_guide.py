@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,10 +27,11 @@ def block(kind: str) -> str:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A repository with the files of the guide, at the places that it names."""
+    """This repository's components and the files of the guide, at the places that it names."""
+    shutil.copytree(ROOT / "bem2", tmp_path / "bem2", ignore=shutil.ignore_patterns("__pycache__"))
     for kind, file in (("python", "bem2/probe/unified_trainer.py"), ("yaml", "experiments/probe_small.yml")):
         assert f"`{file}`" in TEXT
-        (tmp_path / file).parent.mkdir(parents=True)
+        (tmp_path / file).parent.mkdir()
         (tmp_path / file).write_text(block(kind), encoding="utf-8")
     draw = random.Random(0)
     (tmp_path / "data").mkdir()
@@ -43,7 +45,6 @@ def project(tmp_path: Path) -> Path:
 def run(project: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
     trainer = "bem2.probe.unified_trainer:ProbeTrainer"
     command = [sys.executable, "-m", "bem_core.run", "experiments/probe_small.yml", "--trainer", trainer, *overrides]
-    # The folder of the guide is one of a whole package here, which is not that of this repository.
     env = {**os.environ, "PYTHONPATH": f"{project}:{ROOT}", "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=project, env=env, capture_output=True, text=True, timeout=120, check=False)
 

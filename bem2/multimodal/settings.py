@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from bem_core.config import ExperimentConfig, check_sections, invalid, read_sections
+from bem_core.config import ExperimentConfig, check_sections, invalid, loss_weights, read_sections
 from bem_core.config.schema import Count, Momentum, NonNegative, Positive, PositiveFloat, Range
 
 #: What ``vision.encoder`` calls the built-in vision transformer.
@@ -167,7 +167,7 @@ def read_settings(config: ExperimentConfig) -> Settings:
         data=found["data.params"],
         num_train=found["data.train"].num_samples or 400,
         num_eval=found["data.eval"].num_samples or 100,
-        loss_weights=_loss_weights(config),
+        loss_weights=loss_weights(config, LOSS_WEIGHTS),
     )
 
 
@@ -177,12 +177,3 @@ def _check_vision(config: ExperimentConfig, vision: VisionSettings) -> None:
     size, patch = vision.image_size or 32, vision.patch_size or 8
     if size % patch:
         raise invalid(config, "vision.image_size", f"expected a multiple of vision.patch_size, {patch}, found {size}")
-
-
-def _loss_weights(config: ExperimentConfig) -> dict[str, float]:
-    given = config.training.loss_weights
-    for name in given:
-        if name not in LOSS_WEIGHTS:
-            terms = ", ".join(LOSS_WEIGHTS)
-            raise invalid(config, f"training.loss_weights.{name}", f"there is no such term; there are {terms}")
-    return {**LOSS_WEIGHTS, **given}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -10,22 +9,20 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from bem2.perftrack.budget import check_budget
 from bem2.perftrack.data import loaders_of
 from bem2.perftrack.evaluation import PerformanceEvaluator
 from bem2.perftrack.losses import Objective, known_weights, targets_of
 from bem2.perftrack.spectral import SpectralPenalty
 from bem2.perftrack.variants import adapt, with_groups
 from bem2.perftrack.wrapping import adapters
-from bem_core.config import invalid
-from bem_core.errors import nearest
+from bem_core.config import loss_weights
 from bem_core.evaluation.costs import count_parameters
 from bem_core.models import load_base_model, load_tokenizer
 from bem_core.training.base_trainer import BaseTrainer
 from bem_core.training.foreign import LegacyCheckpoint
 from bem_core.training.optim import make_optimizer, parameter_groups
 from bem_core.utils.texts import IGNORED
-
-_log = logging.getLogger(__name__)
 
 
 class PerformanceTrainer(BaseTrainer):
@@ -76,11 +73,10 @@ class PerformanceTrainer(BaseTrainer):
     def _setup_model(self) -> nn.Module:
         model = self._base_model()
         common = adapt(model, self.config)
-        self._check_budget(model)
+        check_budget(model, self.config)
         trained = [one for one in model.parameters() if one.requires_grad]
         penalty = SpectralPenalty(trained, common.spectral_bound, iterations=common.power_iterations)
-        weights = self.config.training.loss_weights
-        self._check_weights(weights, model)
+        weights = loss_weights(self.config, known_weights(adapters(model)))
         self.objective = Objective(model, penalty, weights)
         self._decode = load_tokenizer(self.config).decode if self.config.data.train_file else None
         return model
@@ -124,26 +120,3 @@ class PerformanceTrainer(BaseTrainer):
 
     def _load_state(self, state: dict[str, Any]) -> None:
         self.objective.penalty.load(state["penalty"])
-
-    def _check_budget(self, model: nn.Module) -> None:
-        """Tell of a model whose size is outside of an enforced budget, or refuse it, before any step is done."""
-        budget = self.config.budget
-        if not budget.enforce_constraints or budget.baseline_params is None or budget.parameter_tolerance is None:
-            return
-        found, wanted = count_parameters(model), budget.baseline_params
-        if abs(found - wanted) > budget.parameter_tolerance * wanted:
-            message = f"the model has {found} parameters, {found / wanted - 1:+.1%} of {wanted}"
-            error = invalid(self.config, "budget.baseline_params", f"{message}; {self._adapter_size(model)}")
-            if budget.abort_on_violation:
-                raise error
-            _log.warning("%s", error)
-
-    def _adapter_size(self, model: nn.Module) -> str:
-        return f"{count_parameters(model, trainable_only=True)} of them are in {len(adapters(model))} adapters"
-
-    def _check_weights(self, weights: Mapping[str, float], model: nn.Module) -> None:
-        known = known_weights(adapters(model))
-        for name in weights:
-            if name not in known:
-                hint = nearest(name, known) or f"; there are {', '.join(known)}"
-                raise invalid(self.config, f"training.loss_weights.{name}", f"the loss has no such term{hint}")

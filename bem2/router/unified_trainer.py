@@ -18,8 +18,7 @@ from bem2.router.settings import is_router, method_of, read_settings
 from bem2.router.starting import COUNTERS, load_engine, load_policy
 from bem2.router.task_environment import TaskEnvironment
 from bem2.router.traces import trace_loaders
-from bem_core.config import invalid
-from bem_core.errors import nearest
+from bem_core.config import loss_weights
 from bem_core.training.base_trainer import BaseTrainer
 from bem_core.training.foreign import LegacyCheckpoint
 
@@ -43,7 +42,7 @@ class RouterTrainer(BaseTrainer):
 
     def _setup_model(self) -> nn.Module:
         self._method, self._settings = method_of(self.config), read_settings(self.config)
-        self._weights = self._loss_weights()
+        self._weights = loss_weights(self.config, CLONING_WEIGHTS)
         self._task = TaskEnvironment(self._settings.environment, self._settings.policy)
         self._engine = load_engine(self.config, self._settings.composition, self.device)
         self._divergences: list[Tensor] = []
@@ -64,13 +63,6 @@ class RouterTrainer(BaseTrainer):
             return super()._setup_optimizer()
         finally:
             self._idle.requires_grad_(False)
-
-    def _loss_weights(self) -> dict[str, float]:
-        for name in self.config.training.loss_weights:
-            if name not in CLONING_WEIGHTS:
-                hint = nearest(name, CLONING_WEIGHTS) or f"; there are {', '.join(CLONING_WEIGHTS)}"
-                raise invalid(self.config, f"training.loss_weights.{name}", f"unknown part of the loss{hint}")
-        return CLONING_WEIGHTS | self.config.training.loss_weights
 
     def _setup_dataloaders(self) -> tuple[Any, Any]:
         if self._method == "bc":

@@ -3,7 +3,7 @@
 from bem_core.config.base_config import ExperimentConfig
 from bem_core.config.config_loader import experiment_from_mapping, load_experiment_config, resolve
 from bem_core.config.provenance import explain
-from bem_core.config.sections import check_sections, invalid, read_section, read_sections
+from bem_core.config.sections import check_sections, invalid, loss_weights, read_section, read_sections
 from bem_core.config.training_config import TrainingConfig
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "explain",
     "invalid",
     "load_experiment_config",
+    "loss_weights",
     "read_section",
     "read_sections",
     "resolve",

@@ -53,6 +53,27 @@ def check_sections(config: ExperimentConfig, known: Sequence[str]) -> None:
         raise InvalidConfig(config.name or "the configuration", lines)
 
 
+def loss_weights(config: ExperimentConfig, terms: Mapping[str, float]) -> dict[str, float]:
+    """Return the weight of each term of a loss: the one in ``training.loss_weights``, or its own.
+
+    Args:
+        config: The experiment.
+        terms: Weights by default, by name.
+
+    Raises:
+        InvalidConfig: The experiment weighs terms that the loss has not; all are named.
+    """
+    given = config.training.loss_weights
+    lines = []
+    for name in [name for name in given if name not in terms]:
+        hint = nearest(name, terms) or f"; there are {', '.join(terms)}"
+        key = f"training.loss_weights.{name}"
+        lines.append(f"{place(config, key)}: {key}: the loss has no such term{hint}")
+    if lines:
+        raise InvalidConfig(config.name or "the configuration", lines)
+    return {**terms, **given}
+
+
 def invalid(config: ExperimentConfig, key: str, message: str) -> ConfigError:
     """Return an error that names a key and the place where its value was written.
 

@@ -12,6 +12,7 @@ from bem_core.config import (
     experiment_from_mapping,
     invalid,
     load_experiment_config,
+    loss_weights,
     read_section,
     read_sections,
 )
@@ -92,3 +93,18 @@ def test_without_a_file() -> None:
     config = experiment_from_mapping({"adapter": {"rank": -1}})
     with pytest.raises(ConfigError, match=r"the configuration: adapter\.rank: expected"):
         read_section(config, "adapter", Adapter)
+
+
+def test_weights_of_losses(tmp_path: Path) -> None:
+    path = tmp_path / "one.yml"
+    path.write_text("training:\n  loss_weights:\n    answer: 2\n    coverge: 1\n    foo: 1\n")
+    terms = {"answer": 1.0, "coverage": 0.1}
+    config = load_experiment_config(path)
+    with pytest.raises(ConfigError) as error:
+        loss_weights(config, terms)
+    assert "one.yml:4:14: training.loss_weights.coverge: the loss has no such term; did you mean 'coverage'?" in str(
+        error.value
+    )
+    assert "foo: the loss has no such term; there are answer, coverage" in str(error.value)
+    assert loss_weights(config, terms | {"coverge": 0, "foo": 0})["answer"] == 2
+    assert loss_weights(experiment_from_mapping({}), terms) == terms

@@ -61,7 +61,7 @@ CONFIGS = {
     ),
     "term of the loss": (
         "training: {max_steps: 1, loss_weights: {answers: 1}}\n",
-        "training.loss_weights.answers: there is no such term; there are answer, coverage, consistency, hallucination",
+        "training.loss_weights.answers: the loss has no such term; did you mean 'answer'?",
     ),
     "file of questions": ("data: {train_file: nothing.jsonl}\n", "nothing.jsonl: cannot be read: No such file"),
     "metric": (

@@ -106,7 +106,10 @@ WRONG: dict[str, tuple[str, list[str]]] = {
         "composition: {attachment_points: ['*attention.wo']}",
         ["composition.attachment_points: no linear layer matches '*attention.wo'; did you mean"],
     ),
-    "loss-part": ("training: {loss_weights: {experts: 2.0}}", ["training.loss_weights.experts: unknown part of"]),
+    "loss-part": (
+        "training: {loss_weights: {experts: 2.0}}",
+        ["loss_weights.experts: the loss has no such term"],
+    ),
     "start": ("macro_policy: {init_from: nowhere}", ["nowhere: there is no such checkpoint (macro_policy.init_from)"]),
     "data": ("data: {train_file: nowhere.jsonl}", ["nowhere.jsonl: cannot be read: No such file"]),
 }

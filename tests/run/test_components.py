@@ -33,7 +33,7 @@ CASES = {
     "mistyped": (
         "tinny",
         None,
-        "no component is called 'tinny'; did you mean 'tiny'?; installed: lost (tiny-component)",
+        "no component is called 'tinny'; did you mean 'tiny'?; installed: ",
     ),
     "module is gone": ("lost", None, "'lost' of tiny-component (tiny_component.gone:Tiny): there is no module"),
     "needs a package": ("needy", None, "it needs the module 'surely_not_installed', which is not installed"),

@@ -158,7 +158,7 @@ WRONG: dict[str, tuple[dict[str, Any], list[str], str]] = {
     "unknown component": (
         {"experiment_type": "tinny"},
         ["experiments/tiny.yml"],
-        "no component is called 'tinny'; did you mean 'tiny'?; installed: lost (tiny-component), ",
+        "no component is called 'tinny'; did you mean 'tiny'?; installed: ",
     ),
     "checkpoint that is not there": (
         {},
