@@ -136,7 +136,7 @@ class Rest(Events):
 
     Attributes:
         optimizers: For each, its ``groups`` as in `Step`, and ``roots``.
-        frozen: Digest of all frozen parameters.
+        frozen: Digest of all frozen parameters; None if some are gone.
         rng: Generators at the end.
     """
 

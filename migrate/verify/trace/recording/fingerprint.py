@@ -17,6 +17,8 @@ from .settings import Settings
 from .stream import FORMAT, Record
 
 _PREFIXES = ("ATEN_", "CUBLAS_", "CUDA_", "CUDNN_", "KMP_", "MKL_", "NCCL_", "OMP_", "OPENBLAS_", "PYTORCH_", "TORCH_")
+# Set by importing scikit-learn; about loading and forking, no matter of numbers.
+_HARMLESS = frozenset({"KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK"})
 _PACKAGES = ("accelerate", "datasets", "numpy", "peft", "scipy", "tokenizers", "torch", "torchvision", "transformers")
 
 
@@ -77,7 +79,11 @@ def fingerprint() -> Record:
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
         "devices": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())],
         "hash_seed": os.environ.get("PYTHONHASHSEED"),
-        "variables": {name: os.environ[name] for name in sorted(os.environ) if name.startswith(_PREFIXES)},
+        "variables": {
+            name: os.environ[name]
+            for name in sorted(os.environ)
+            if name.startswith(_PREFIXES) and name not in _HARMLESS
+        },
     }
 
 

@@ -151,6 +151,11 @@ def _noting(parameters: Iterator[Any], seen: list[Any]) -> Iterator[Any]:
         yield parameter
 
 
+def _counts(parameters: list[Any]) -> dict[str, int]:
+    """Count parameters, and those that clipping does something to: others may be given or not."""
+    return {"num": len(parameters), "with_gradient": sum(parameter.grad is not None for parameter in parameters)}
+
+
 def _clip_norm(recorder: Recorder, original: Any) -> Any:
     def clip_grad_norm_(parameters: Any, max_norm: float, norm_type: float = 2.0, *args: Any, **kwargs: Any) -> Any:
         if is_compiling() or "clip" in recorder.inside:
@@ -158,7 +163,7 @@ def _clip_norm(recorder: Recorder, original: Any) -> Any:
         seen: list[Any] = []
         with recorder.within("clip"):
             norm = original(_seen(parameters, seen), max_norm, norm_type, *args, **kwargs)
-        recorder.guarded(_norm_clipped, recorder, norm, max_norm, norm_type, len(seen))
+        recorder.guarded(_norm_clipped, recorder, norm, max_norm, norm_type, seen)
         return norm
 
     return clip_grad_norm_
@@ -171,13 +176,13 @@ def _clip_with_norm(recorder: Recorder, original: Any) -> Any:
         seen: list[Any] = []
         with recorder.within("clip"):
             result = original(_seen(parameters, seen), max_norm, total_norm, *args, **kwargs)
-        recorder.guarded(_norm_clipped, recorder, total_norm, max_norm, None, len(seen))
+        recorder.guarded(_norm_clipped, recorder, total_norm, max_norm, None, seen)
         return result
 
     return clip_grads_with_norm_
 
 
-def _norm_clipped(recorder: Recorder, norm: Any, max_norm: Any, norm_type: Any, num: int) -> None:
+def _norm_clipped(recorder: Recorder, norm: Any, max_norm: Any, norm_type: Any, seen: list[Any]) -> None:
     if recorder.event("clip", "clip"):
         value, most = float(norm), float(max_norm)
         coefficient = min(1.0, most / (value + _EPSILON)) if value == value else value
@@ -189,7 +194,7 @@ def _norm_clipped(recorder: Recorder, norm: Any, max_norm: Any, norm_type: Any, 
                 "norm_type": None if norm_type is None else float(norm_type).hex(),
                 "coefficient": coefficient.hex(),
                 "active": not coefficient >= 1,
-                "num": num,
+                **_counts(seen),
             }
         )
 
@@ -202,7 +207,7 @@ def _clip_value(recorder: Recorder, original: Any) -> Any:
         largest = recorder.guarded(_largest, seen)
         with recorder.within("clip"):
             original(seen, clip_value, *args, **kwargs)
-        recorder.guarded(_value_clipped, recorder, largest, clip_value, len(seen))
+        recorder.guarded(_value_clipped, recorder, largest, clip_value, seen)
 
     return clip_grad_value_
 
@@ -212,11 +217,13 @@ def _largest(parameters: list[Tensor]) -> float:
     return max(norms, default=0.0)
 
 
-def _value_clipped(recorder: Recorder, largest: float, most: float, num: int) -> None:
+def _value_clipped(recorder: Recorder, largest: float, most: float, seen: list[Any]) -> None:
     if recorder.event("clip", "clip"):
         values = {"norm": largest.hex(), "max_norm": float(most).hex(), "norm_type": float("inf").hex()}
         active = not largest <= most
-        recorder.events.clips.append({"kind": "value", **values, "coefficient": None, "active": active, "num": num})
+        recorder.events.clips.append(
+            {"kind": "value", **values, "coefficient": None, "active": active, **_counts(seen)}
+        )
 
 
 def _tensor_backward(recorder: Recorder, original: Any) -> Any:

@@ -60,9 +60,12 @@ class Tables:
             found.append(ABSENT if buffer is None else tensor_digest(buffer))
         return b"".join(found)
 
-    def frozen(self) -> str:
-        """Return the root of the parameters that no optimizer has."""
-        return root(tensor_digest(tensor) for ref in self.names.frozen if (tensor := ref()) is not None).hex()
+    def frozen(self) -> str | None:
+        """Return the root of the parameters that no optimizer has; None if the program has let go of one."""
+        tensors = [ref() for ref in self.names.frozen]
+        if any(tensor is None for tensor in tensors):
+            return None
+        return root(tensor_digest(tensor) for tensor in tensors if tensor is not None).hex()
 
     def state(self, number: int, optimizer: Optimizer) -> tuple[bytes, list[tuple[int, str]] | None]:
         """Return the digests of the state, joined, and the table of what they are of where it has changed."""
