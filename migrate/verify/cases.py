@@ -32,7 +32,7 @@ Feature = Literal[
     "schedule",
 ]
 FEATURES: tuple[str, ...] = get_args(Feature)
-PLACEHOLDERS = ("case", "config", "out", "python", "seed")
+PLACEHOLDERS = ("case", "config", "out", "python", "seed", "shared")
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
 
@@ -45,11 +45,11 @@ class Side:
     """One of the two programs.
 
     Attributes:
-        command: Its words; ``{python}``, ``{seed}``, ``{config}``, ``{out}`` (a fresh folder) and ``{case}`` (where the
-            case is) are filled in.
+        command: Its words; ``{python}``, ``{seed}``, ``{config}``, ``{out}`` (a fresh folder), ``{shared}`` (what
+            `Case.prepare` made) and ``{case}`` (where the case is) are filled in.
         folder: Where it runs, relative to the case.
         code: Folders, relative to the case, that the code of the run must come from; nothing is asked without them.
-        environment: Variables on top of the pinned ones.
+        environment: Variables on top of the pinned ones; filled in like the command.
         metrics: Functions whose results are metrics, as ``module:qualified.name``.
         expect: Hooks that must fire, such as ``clip`` or ``scheduler``.
     """
@@ -60,6 +60,21 @@ class Side:
     environment: dict[str, str] = field(default_factory=dict)
     metrics: list[str] = field(default_factory=list)
     expect: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preparation:
+    """A program that makes what both sides read: data, or a checkpoint that both go on from. It is not recorded.
+
+    Attributes:
+        command: As that of a side; ``{shared}`` is the folder to write to.
+        folder: Where it runs, relative to the case.
+        environment: Variables on top of the pinned ones; filled in like the command.
+    """
+
+    command: list[str]
+    folder: str = "."
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +120,7 @@ class Case:
         name: By default that of the file.
         reference: The program that is right.
         candidate: The program that must do the same.
+        prepare: What is run before both, once for each seed.
         config: A configuration for ``{config}``, relative to the case.
         seeds: Each gives a pair of runs.
         steps: Fewest optimizer steps that say anything.
@@ -114,6 +130,9 @@ class Case:
         threads: Number of threads that both get.
         names: Patterns for names of the reference, and what stands for them in the candidate, as in `re.sub` on the
             whole name; the first that fits counts.
+        only_reference: Patterns for whole names of buffers and frozen parameters that the candidate rightly lacks, and
+            why; what an optimizer has is always compared.
+        only_candidate: The same for those that the reference lacks.
         features: What must have happened in the runs.
         tolerance: Without it the runs must be the same bit for bit.
         equivalence: Compare metrics over seeds instead of steps.
@@ -124,6 +143,7 @@ class Case:
     name: str = ""
     reference: Side
     candidate: Side
+    prepare: Preparation | None = None
     config: str | None = None
     seeds: list[Count] = field(default_factory=lambda: [0])
     steps: Positive = 1
@@ -132,22 +152,31 @@ class Case:
     timeout_s: PositiveFloat = 600.0
     threads: Positive = 1
     names: dict[str, str] = field(default_factory=dict)
+    only_reference: dict[str, str] = field(default_factory=dict)
+    only_candidate: dict[str, str] = field(default_factory=dict)
     features: list[Feature] = field(default_factory=list)
     tolerance: Tolerance | None = None
     equivalence: Equivalent | None = None
     waivers: list[Waiver] = field(default_factory=list)
     folder: Path = Path()
 
-    def words(self, side: Side, seed: int, out: Path, python: str) -> list[str]:
-        """Return the command of a side with its placeholders filled in."""
+    def filled(
+        self, part: Side | Preparation, seed: int, out: Path, shared: Path, python: str
+    ) -> tuple[list[str], dict[str, str]]:
+        """Return the command and the variables of a side or of the preparation with their placeholders filled in."""
         values = {
             "case": str(self.folder.resolve()),
             "config": str((self.folder / (self.config or "")).resolve()),
             "out": str(out),
             "python": python,
             "seed": str(seed),
+            "shared": str(shared),
         }
-        return [_PLACEHOLDER.sub(lambda found: values[found[1]], word) for word in side.command]
+
+        def fill(text: str) -> str:
+            return _PLACEHOLDER.sub(lambda found: values[found[1]], text)
+
+        return [fill(word) for word in part.command], {name: fill(text) for name, text in part.environment.items()}
 
 
 def plain_case(name: str = "compare", **options: object) -> Case:
@@ -176,7 +205,7 @@ def load_case(path: Path | str) -> Case:
 
 
 def _problems(case: Case) -> Iterator[Problem]:
-    for name in ("reference", "candidate"):
+    for name in ("reference", "candidate", *(["prepare"] if case.prepare else [])):
         yield from _side_problems(case, name)
     if not re.fullmatch(r"[\w.-]+", case.name):
         yield Problem(("name",), f"{case.name!r} names a folder of results: expected letters, digits, '.', '_' and '-'")
@@ -190,24 +219,46 @@ def _problems(case: Case) -> Iterator[Problem]:
         yield Problem(("config",), f"there is no file {case.folder / case.config}")
     for pattern, replacement in case.names.items():
         yield from _pattern_problems(("names", pattern), pattern, replacement)
+    yield from _lone_problems(case)
     if case.equivalence and len(case.seeds) < 3:
         yield Problem(("seeds",), f"{len(case.seeds)} given; a statistical comparison needs at least 3")
 
 
+def _lone_problems(case: Case) -> Iterator[Problem]:
+    for key in ("only_reference", "only_candidate"):
+        for pattern, reason in getattr(case, key).items():
+            yield from _pattern_problems((key, pattern), pattern)
+            if not reason.strip():
+                yield Problem((key, pattern), "empty; say why only one side has it")
+            if case.level == "light":
+                yield Problem(("level",), f"'light' tells no buffer from another, which {key} needs; expected 'full'")
+
+
 def _side_problems(case: Case, name: str) -> Iterator[Problem]:
-    side: Side = getattr(case, name)
-    if not side.command:
+    part: Side | Preparation = getattr(case, name)
+    if not part.command:
         yield Problem((name, "command"), "expected at least one word")
-    for number, word in enumerate(side.command):
-        for found in _PLACEHOLDER.findall(word):
-            if found not in PLACEHOLDERS:
-                hint = nearest(found, PLACEHOLDERS) or f"; there are {', '.join(PLACEHOLDERS)}"
-                yield Problem((name, "command", number), f"unknown placeholder {{{found}}}{hint}")
-            if found == "config" and case.config is None:
-                yield Problem((name, "command", number), "{config} is used, and the case has no key 'config'")
-    for key, folder in (("folder", side.folder), *(("code", one) for one in side.code)):
+    for number, word in enumerate(part.command):
+        yield from _placeholder_problems(case, (name, "command", number), word)
+    for variable, text in part.environment.items():
+        yield from _placeholder_problems(case, (name, "environment", variable), text)
+    code = part.code if isinstance(part, Side) else []
+    for key, folder in (("folder", part.folder), *(("code", one) for one in code)):
         if not (case.folder / folder).is_dir():
             yield Problem((name, key), f"there is no folder {case.folder / folder}")
+
+
+def _placeholder_problems(case: Case, where: tuple[str | int, ...], text: str) -> Iterator[Problem]:
+    for found in _PLACEHOLDER.findall(text):
+        if found not in PLACEHOLDERS:
+            hint = nearest(found, PLACEHOLDERS) or f"; there are {', '.join(PLACEHOLDERS)}"
+            yield Problem(where, f"unknown placeholder {{{found}}}{hint}")
+        if found == "config" and case.config is None:
+            yield Problem(where, "{config} is used, and the case has no key 'config'")
+        if found == "shared" and case.prepare is None:
+            yield Problem(where, "{shared} is used, and the case has no key 'prepare'")
+        if found == "out" and where[0] == "prepare":
+            yield Problem(where, "{out} is of a side; the preparation writes to {shared}")
 
 
 def _reason_problems(case: Case) -> Iterator[Problem]:

@@ -11,7 +11,7 @@ from migrate.verify.phases import EVENT_PHASES
 from migrate.verify.trace.reader import TENSOR_KINDS, Checkpoint, Evaluation, Events, Step
 from migrate.verify.views import View
 
-_CLIP_SETTINGS = ("kind", "max_norm", "norm_type", "num")
+_CLIP_SETTINGS = ("kind", "max_norm", "norm_type")
 Values = Mapping[str, Any]
 Sides = tuple[tuple[View, Step], tuple[View, Step]]
 
@@ -114,15 +114,26 @@ def _clip_places(step: Step) -> list[int]:
     return [at for at, event in enumerate(views.order(step, step.optimizer)) if event == "clip"]
 
 
-def _clipped_what(step: Step) -> list[Any]:
-    """Return what must be the same for two norms to be those of the same gradients."""
-    return [[clip.get(key) for key in ("kind", "norm_type", "num")] for clip in step.clips] + _clip_places(step)
+def _same_tensors(one: Values, other: Values) -> bool:
+    """Tell whether two clips are of the same tensors: one without a gradient may be given or not.
+
+    Where as many are given and one lacks its gradient, that is no matter of clipping.
+    """
+    return any(one.get(key) == other.get(key) for key in ("num", "with_gradient"))
+
+
+def _clipped_alike(one: Step, other: Step) -> bool:
+    """Tell whether both clip the same gradients in the same way, as must be for norms to be of the same."""
+    settings = [[(clip.get("kind"), clip.get("norm_type")) for clip in step.clips] for step in (one, other)]
+    if settings[0] != settings[1] or _clip_places(one) != _clip_places(other):
+        return False
+    return all(_same_tensors(*pair) for pair in zip(one.clips, other.clips, strict=True))
 
 
 def _only_clip_differs(one: Step, other: Step) -> bool:
     """Tell whether clipping, and nothing before it, can be why gradients differ: they are recorded after it."""
     norms = [[clip.get("norm") for clip in step.clips] for step in (one, other)]
-    if _clipped_what(one) != _clipped_what(other):
+    if not _clipped_alike(one, other):
         return True
     limits = [[clip.get(key) for clip in step.clips for key in ("max_norm", "coefficient")] for step in (one, other)]
     return norms[0] == norms[1] and limits[0] != limits[1]
@@ -133,9 +144,13 @@ def _compare_clips(collector: Collector, where: int, one: Step, other: Step) -> 
     for values, step in zip(pair, (one, other), strict=True):
         for number, clip in enumerate(step.clips, 1):
             values |= {f"{number} {key}": clip.get(key) for key in (*_CLIP_SETTINGS, "coefficient")}
+    for number, clips in enumerate(zip(one.clips, other.clips, strict=False), 1):
+        if not _same_tensors(*clips):
+            for values, clip in zip(pair, clips, strict=True):
+                values[f"{number} tensors"] = clip.get("with_gradient", clip.get("num"))
     collector.compare(where, "clip", pair)
     # The norm before clipping is one of gradients.
-    if _clipped_what(one) == _clipped_what(other):
+    if _clipped_alike(one, other):
         collector.compare(where, "norm", [_numbered([c.get("norm") for c in s.clips]) for s in (one, other)])
 
 
@@ -156,7 +171,8 @@ def _compare_hyper(collector: Collector, where: int, sides: Sides) -> None:
 def _tensors(sides: Sides, kind: str) -> list[Values]:
     """Return digests by name where both have them, else the root over all of them."""
     tables = [view.tensors(step, kind) for view, step in sides]
-    if all(tables):
+    lone = kind == "buffers" and any(view.lone for view, _ in sides)
+    if all(tables) or (lone and all(step.tensors for _, step in sides)):
         return [*tables]
     roots = [step.roots.get(kind) for _, step in sides]
     return [{}, {}] if None in roots else [{"(all)": root} for root in roots]
@@ -235,6 +251,7 @@ def compare_evaluation(
     other: Evaluation,
     channels: Sequence[str],
     drawn: set[str],
+    samples: str = "digest",
 ) -> None:
     """Compare two evaluations.
 
@@ -245,11 +262,12 @@ def compare_evaluation(
         other: Of the candidate.
         channels: Which of ``inputs`` and ``outputs`` can be compared.
         drawn: Generators whose states are compared before and after.
+        samples: Which field of batches is compared: ``indices`` where loaders give them in another form.
     """
     for name, word in (("rng_before", "before"), ("rng", "after")):
         pair = _generators([getattr(side, name) for side in (one, other)], drawn)
         collector.compare(where, "rng", [{f"{word} evaluation: {k}": v for k, v in side.items()} for side in pair])
-    batches = [_numbered([batch["digest"] for batch in side.batches]) for side in (one, other)]
+    batches = [_numbered([batch[samples] for batch in side.batches]) for side in (one, other)]
     if all(batches):
         collector.compare(where, "data", batches, "evaluation")
     compare_calls(collector, where, one, other, channels, "evaluation")

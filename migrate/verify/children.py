@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from migrate.verify.trace.launch import launch
 from migrate.verify.trace.recording.settings import Settings
@@ -103,6 +104,26 @@ def run_side(
     tail = bytes(kept[-_KEPT_BYTES:]).decode(errors="replace")
     seconds = time.monotonic() - start
     return Finished(tuple(words), ended.code, seconds, ended.timed_out, tuple(ended.files), tail)
+
+
+def run_quietly(
+    words: Sequence[str], folder: Path, environment: Mapping[str, str], timeout_s: float
+) -> tuple[str | None, str]:
+    """Run a command without the tracer and wait for it.
+
+    Returns:
+        How it failed, None if it did not; and what it printed.
+    """
+    streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    try:
+        done = subprocess.run(
+            list(words), env=dict(environment), cwd=folder, timeout=timeout_s, text=True, errors="replace", **streams
+        )
+    except OSError as error:
+        return f"{words[0]}: cannot be run: {error.strerror or error}", ""
+    except subprocess.TimeoutExpired:
+        return f"did not end within {timeout_s:.0f} s and was stopped", ""
+    return (f"ended with exit code {done.returncode}" if done.returncode else None), done.stdout
 
 
 def _drain(descriptor: int, kept: bytearray) -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from migrate.verify import channels, views
 from migrate.verify.cases import Case, Side
 from migrate.verify.collector import Collector
-from migrate.verify.guards import guards_of
+from migrate.verify.guards import guards_of, lone_names
 from migrate.verify.names import Match, Tensor, match, propose
 from migrate.verify.series import drift
 from migrate.verify.structures import changes
@@ -47,8 +47,9 @@ def compare(
     """
     collector = Collector(case.waivers, today or datetime.date.today(), judge)
     drawn = View(reference).generators() | View(free or candidate).generators()
-    view = View(candidate, match_names(reference, candidate, case))
-    comparison = _Comparison(View(reference), view, collector, drawn)
+    lone = lone_names(reference, case.only_reference), lone_names(candidate, case.only_candidate)
+    view = View(candidate, match_names(reference, candidate, case), lone[1])
+    comparison = _Comparison(View(reference, lone=lone[0]), view, collector, drawn)
     comparison.run()
     obstacles = [*_obstacles(reference, candidate, case)]
     guards = guards_of(reference, candidate, case)
@@ -80,15 +81,16 @@ def match_names(reference: Trace, candidate: Trace, case: Case) -> Match:
     """Match the names of all tensors of two runs, by the map of the case."""
     if not (reference.names and candidate.names):
         return Match({})
-    one, other = (_all_names(trace) for trace in (reference, candidate))
+    one = _all_names(reference, lone_names(reference, case.only_reference))
+    other = _all_names(candidate, lone_names(candidate, case.only_candidate))
     return match(one, other, case.names)
 
 
-def _all_names(trace: Trace) -> list[str]:
+def _all_names(trace: Trace, lone: frozenset[str]) -> list[str]:
     found = dict[str, None]()
     for names in trace.names:
         for tensors in (names.parameters, names.buffers, names.frozen):
-            found |= dict.fromkeys(tensor["name"] for tensor in tensors)
+            found |= dict.fromkeys(tensor["name"] for tensor in tensors if tensor["name"] not in lone)
     return list(found)
 
 
@@ -189,9 +191,7 @@ class _Comparison:
         before = [view.trace.steps[number - 2].names if number > 1 else None for view in self._sides]
         if all(step.names == name for step, name in zip(steps, before, strict=True)):
             return
-        tables = [
-            views.forms(view.trace.names_of(step), view.match) for view, step in zip(self._sides, steps, strict=True)
-        ]
+        tables = [view.forms(view.trace.names_of(step)) for view, step in zip(self._sides, steps, strict=True)]
         where = 0 if number == 1 else number
         self.collector.compare(where, "names", [{k: views.form(v) for k, v in table.items()} for table in tables])
         if number == 1:
@@ -218,13 +218,24 @@ class _Comparison:
             place = self._place.get(loader, 0)
             taken = sum(batch["step"] == steps[0].number for batch in batches[place:])
             self._place[loader] = place + taken
-            for key in ("digest", "indices"):
+            parts = [part[place : place + taken] for part in (batches, streams[1][loader])]
+            if self._another_form(parts, steps):
+                self._note("data", "batches of loaders differ in form, not in effect; their indices are compared")
+            for key in ("digest", "indices") if "data" not in self._not_comparable else ("indices",):
                 pair = [
                     {f"loader {loader + 1} batch {place + at + 1} {key}": batch[key] for at, batch in enumerate(part)}
-                    for part in (batches[place : place + taken], streams[1][loader][place : place + taken])
+                    for part in parts
                 ]
                 if all(value is not None for values in pair for value in values.values()):
                     self.collector.compare(number, "data", pair)
+
+    def _another_form(self, parts: Sequence[list[dict[str, Any]]], steps: tuple[Step, Step]) -> bool:
+        """Tell whether batches are of the same samples and come to the same, though their tensors are others."""
+        digests, indices = ([[batch[key] for batch in part] for part in parts] for key in ("digest", "indices"))
+        if digests[0] == digests[1] or indices[0] != indices[1] or None in indices[0]:
+            return False
+        losses = [views.effective_losses(step, step.optimizer) for step in steps]
+        return losses[0] == losses[1] and channels.gradients_agree(*steps)
 
     def _calls(self, number: int, steps: tuple[Step, Step]) -> None:
         """Compare what models get and give, where that had an effect: arguments may be passed in another form."""
@@ -253,7 +264,8 @@ class _Comparison:
         shown = [channel for channel in ("outputs",) if channel not in self._not_comparable]
         evaluations = self._pairs(done, "evaluations", lambda trace: [e for e in trace.evaluations if _happened(e)])
         for one, other in evaluations:
-            channels.compare_evaluation(self.collector, done, one, other, shown, self._drawn_after(done))
+            samples = "indices" if "data" in self._not_comparable else "digest"
+            channels.compare_evaluation(self.collector, done, one, other, shown, self._drawn_after(done), samples)
         for first, second in self._pairs(done, "checkpoints", lambda trace: trace.checkpoints):
             channels.compare_checkpoint(self.collector, done, first, second)
         self.collector.end_block()
@@ -299,17 +311,24 @@ def _happened(evaluation: Evaluation) -> bool:
     return bool(evaluation.forwards or evaluation.batches or evaluation.metrics or evaluation.components)
 
 
+def _of_kind(view: View, kind: str) -> Iterator[dict[str, Any]]:
+    for names in view.trace.names:
+        yield from getattr(names, kind)
+
+
 def _rest(view: View) -> dict[str, Any]:
     rest = view.trace.rest
     assert rest is not None
-    found: dict[str, Any] = {"frozen parameters": rest.frozen}
+    # A root tells no tensor from another.
+    lone = {kind for kind in ("frozen", "buffers") if any(one["name"] in view.lone for one in _of_kind(view, kind))}
+    found: dict[str, Any] = {} if "frozen" in lone or rest.frozen is None else {"frozen parameters": rest.frozen}
     for left in rest.optimizers:
         number = left["optimizer"]
         if number not in view.order:
             continue  # never stepped
         name = f"optimizer {view.order[number] + 1}"
         for kind in ("parameters", "buffers", "state"):
-            if left["roots"].get(kind) is not None:
+            if left["roots"].get(kind) is not None and kind not in lone:
                 found[f"{name} {kind}"] = left["roots"][kind]
         for place, group in enumerate(left["groups"], 1):
             found |= {f"{name} group {place} {key}": value for key, value in views.plain_group(group).items()}

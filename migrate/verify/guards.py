@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ def guards_of(reference: Trace, candidate: Trace, case: Case) -> list[Guard]:
     steps = min(len(reference.steps), len(candidate.steps))
     found = [Guard("steps", steps >= case.steps, f"{steps} steps, at least {case.steps} are asked")]
     found += [_changed(reference, case.changed_share), _gradients(reference, case.changed_share)]
+    found += _lone(case, reference, candidate)
     for feature in case.features:
         seen = [FEATURES[feature](trace) for trace in (reference, candidate)]
         missing = [name for name, there in zip(("reference", "candidate"), seen, strict=True) if not there]
@@ -41,6 +43,24 @@ def guards_of(reference: Trace, candidate: Trace, case: Case) -> list[Guard]:
         if side.code:
             found.append(_origin(name, side, case.folder, trace))
     return found
+
+
+def lone_names(trace: Trace, patterns: Mapping[str, str]) -> frozenset[str]:
+    """Return the names that the patterns fit, of buffers and frozen parameters that no optimizer ever has."""
+    trained = {tensor["name"] for names in trace.names for tensor in names.parameters}
+    there = {tensor["name"] for names in trace.names for tensor in (*names.buffers, *names.frozen)}
+    return frozenset(name for name in there - trained if any(re.fullmatch(one, name) for one in patterns))
+
+
+def _lone(case: Case, reference: Trace, candidate: Trace) -> Iterator[Guard]:
+    """Ask whether there still is what the case says that only one side has."""
+    for who, trace, patterns in (
+        ("reference", reference, case.only_reference),
+        ("candidate", candidate, case.only_candidate),
+    ):
+        for pattern, reason in patterns.items():
+            count = len(lone_names(trace, {pattern: reason}))
+            yield Guard(f"only in the {who}", count > 0, f"{count} tensors fit {pattern!r}: {reason}")
 
 
 def _changed(trace: Trace, share: float) -> Guard:

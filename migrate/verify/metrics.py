@@ -28,6 +28,7 @@ def compare_over_seeds(case: Case, folder: Path) -> Verdict:
         runner = Runner(case, seed, folder / f"seed{seed}")
         runner.folder.mkdir(parents=True, exist_ok=True)
         try:
+            runner.prepare()
             pair = [runner.record("reference", case.reference), runner.record("candidate", case.candidate)]
             for into, recorded in zip(values, pair, strict=True):
                 _add(into, recorded, case.equivalence)

@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import Any
 
 from bem_core.errors import BemError
 from migrate.verify.cases import Case, Side
-from migrate.verify.children import Finished, pinned_environment, run_side
+from migrate.verify.children import Finished, pinned_environment, run_quietly, run_side
 from migrate.verify.compare import compare, match_names
 from migrate.verify.localise import cause_of, localise
 from migrate.verify.names import Match
@@ -79,6 +80,29 @@ class Runner:
     folder: Path
     sides: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    @property
+    def shared(self) -> Path:
+        """Return the folder that the preparation writes and both sides read."""
+        return self.folder / "shared"
+
+    def prepare(self) -> None:
+        """Run what the case has to be run before both sides.
+
+        Raises:
+            SideFailed: It failed.
+        """
+        case = self.case
+        if case.prepare is None:
+            return
+        _empty(self.shared)
+        words, variables = case.filled(case.prepare, self.seed, self.shared, self.shared, sys.executable)
+        _log.info("%s seed %d: preparation: %s", case.name, self.seed, shlex.join(words))
+        environment = pinned_environment(case.threads, variables)
+        failure, tail = run_quietly(words, case.folder / case.prepare.folder, environment, case.timeout_s)
+        if failure:
+            lines = "\n".join(["the end of what the preparation printed:", *tail.splitlines()[-_TAIL_LINES:]])
+            raise SideFailed(f"preparation: {failure}", (lines,))
+
     def record(self, name: str, side: Side, **settings: Any) -> Recorded:
         """Run a side once.
 
@@ -92,13 +116,13 @@ class Runner:
         """
         case = self.case
         out = self.folder / f"{name}.out"
-        out.mkdir(parents=True, exist_ok=True)
+        _empty(out)
         given = {"level": case.level, "expect": list(side.expect), "metrics": list(side.metrics), **settings}
         states = self.folder / f"{name}.states"
         options = Settings(out=str(self.folder / f"{name}.trace"), states=str(states), **given)
-        words = case.words(side, self.seed, out, sys.executable)
+        words, variables = case.filled(side, self.seed, out, self.shared, sys.executable)
         _log.info("%s seed %d: %s: %s", case.name, self.seed, name, shlex.join(words))
-        environment = pinned_environment(case.threads, side.environment)
+        environment = pinned_environment(case.threads, variables)
         finished = run_side(words, case.folder / side.folder, environment, options, case.timeout_s)
         told = {"command": shlex.join(words), "seconds": round(finished.seconds, 3), "exit_code": finished.exit_code}
         self.sides[name] = {**told, "trace": str(options.out)}
@@ -118,6 +142,13 @@ class Runner:
         return traces
 
 
+def _empty(folder: Path) -> None:
+    """Make a folder that has nothing in it, also where an earlier run has left one."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+
+
 def run_case(case: Case, folder: Path) -> Iterator[Verdict]:
     """Run a case for each of its seeds and yield a verdict for each, or one for all if metrics are compared.
 
@@ -135,6 +166,7 @@ def run_case(case: Case, folder: Path) -> Iterator[Verdict]:
         runner = Runner(case, seed, folder / f"seed{seed}")
         runner.folder.mkdir(parents=True, exist_ok=True)
         try:
+            runner.prepare()
             verdict = _run_pair(runner)
         except SideFailed as error:
             verdict = Verdict(case=case.name, outcome=Outcome.INCONCLUSIVE, reasons=(str(error),), notes=error.notes)
@@ -155,8 +187,9 @@ def _run_pair(runner: Runner) -> Verdict:
     if verdict.outcome is not Outcome.DIFFERENT:
         return verdict
     control = runner.record("control", case.reference)
-    # Waivers are for the candidate.
-    noise = _judged(dataclasses.replace(case, waivers=[]), reference, control)
+    # Waivers and names are for the candidate.
+    own = dataclasses.replace(case, waivers=[], names={}, only_candidate=case.only_reference)
+    noise = _judged(own, reference, control)
     quiet = noise.first is None and noise.outcome is not Outcome.INCONCLUSIVE
     told = "agrees with itself" if quiet else f"does not agree with itself: {noise.first or noise.reasons[0]}"
     if case.tolerance is not None:

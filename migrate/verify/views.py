@@ -27,11 +27,13 @@ class View:
     Attributes:
         trace: What was recorded.
         match: Names of the reference for those of this side; empty for the reference itself.
+        lone: Buffers and frozen parameters that are not compared, because only this side has them.
         order: Number of each optimizer by its first step, which does not depend on when it was made.
     """
 
     trace: Trace
     match: Match = field(default_factory=lambda: Match({}))
+    lone: frozenset[str] = frozenset()
     _members: dict[tuple[int, int], list[list[str]]] = field(default_factory=dict)
     _loaders: dict[int, list[dict[str, Any]]] | None = None
     order: dict[int, int] = field(default_factory=dict)
@@ -66,7 +68,17 @@ class View:
         """Return the digests of one kind of tensors, as the reference calls them."""
         found = step.tensors.get(kind, {})
         own = self.match.reference_state if kind == "state" else self.match.reference_name
-        return {own(name): value for name, value in found.items()}
+        lone = self.lone if kind == "buffers" else ()
+        return {own(name): value for name, value in found.items() if name not in lone}
+
+    def forms(self, names: Names) -> dict[str, dict[str, Any]]:
+        """Return every tensor of a table by what it is and what the reference calls it."""
+        found = {}
+        for kind, tensors in (("parameter", names.parameters), ("buffer", names.buffers), ("frozen", names.frozen)):
+            for tensor in tensors:
+                if tensor["name"] not in self.lone:
+                    found[f"{kind} {self.match.reference_name(tensor['name'])}"] = tensor
+        return found
 
     def loaders(self) -> dict[int, list[dict[str, Any]]]:
         """Return what each loader gave while the model was trained, numbered by first use; ``step`` is added."""
@@ -78,15 +90,6 @@ class View:
                     number = numbers.setdefault(batch["loader"], len(numbers))
                     self._loaders.setdefault(number, []).append({**batch, "step": step.number})
         return self._loaders
-
-
-def forms(names: Names, match: Match) -> dict[str, dict[str, Any]]:
-    """Return every tensor of a table by what it is and what the reference calls it."""
-    found = {}
-    for kind, tensors in (("parameter", names.parameters), ("buffer", names.buffers), ("frozen", names.frozen)):
-        for tensor in tensors:
-            found[f"{kind} {match.reference_name(tensor['name'])}"] = tensor
-    return found
 
 
 def form(tensor: Mapping[str, Any]) -> str:

@@ -23,16 +23,22 @@ def test_a_case(tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     (tmp_path / "tiny.yaml").write_text("")
     text = """
-reference: {command: ["{python}", train.py, "--seed={seed}", "{config}", "{out}/x"], folder: old, code: [old]}
+reference:
+  command: ["{python}", train.py, "--seed={seed}", "{config}", "{out}/x", "{shared}/data"]
+  folder: old
+  code: [old]
+  environment: {PYTHONPATH: "{case}/old"}
 candidate: {command: [train-new]}
+prepare: {command: [make-data, "{shared}"]}
 config: tiny.yaml
 seeds: [1, 2]
 names: {'a\\.(.*)': 'b.\\1'}
 waivers: [{id: W1, reason: rounding, channel: losses, expires: 2027-01-01}]
 """
     case = load_case(written(tmp_path, text))
-    words = case.words(case.reference, 2, Path("/out"), "/bin/python3")
-    assert words == ["/bin/python3", "train.py", "--seed=2", str(tmp_path / "tiny.yaml"), "/out/x"]
+    words, variables = case.filled(case.reference, 2, Path("/out"), Path("/both"), "/bin/python3")
+    assert words == ["/bin/python3", "train.py", "--seed=2", str(tmp_path / "tiny.yaml"), "/out/x", "/both/data"]
+    assert variables == {"PYTHONPATH": str(tmp_path / "old")}
     assert (case.name, case.folder, case.waivers[0].id) == ("case", tmp_path, "W1")
 
 
@@ -53,6 +59,19 @@ waivers: [{id: W1, reason: rounding, channel: losses, expires: 2027-01-01}]
         pytest.param(SIDES + f"waivers: [{WAIVER}, {WAIVER}]", "'W1' is there twice", id="waiver twice"),
         pytest.param(
             SIDES + f"waivers: [{WAIVER.replace('losses', 'loss')}]", "did you mean 'losses'?", id="unknown channel"
+        ),
+        pytest.param(
+            "reference: {command: ['{shared}']}\ncandidate: {command: [b]}", "no key 'prepare'", id="nothing prepared"
+        ),
+        pytest.param(SIDES + "prepare: {command: ['{out}']}", "writes to {shared}", id="output of a preparation"),
+        pytest.param(
+            "reference: {command: [a], environment: {X: '{oout}'}}\ncandidate: {command: [b]}",
+            "reference.environment.X: unknown placeholder {oout}",
+            id="placeholder in a variable",
+        ),
+        pytest.param(SIDES + "only_reference: {'a.*': ''}", "say why only one side has it", id="lone without reason"),
+        pytest.param(
+            SIDES + "level: light\nonly_candidate: {a: old}", "expected 'full'", id="lone at a level without names"
         ),
         pytest.param(SIDES + "names: {'(a': b}", "not a pattern of regular expressions", id="broken pattern"),
         pytest.param(SIDES + "names: {a: '\\2'}", "invalid group reference", id="broken replacement"),
