@@ -1,5 +1,8 @@
 """Runs the old router in a process of its own: ``python legacy_router.py FOLDER JOB``, where the job is JSON.
 
+``python legacy_router.py FOLDER bare PHASE [TRACES]`` trains as `router_task` says, without a record and files, and
+``... FOLDER traces`` makes the traces for it.
+
 FOLDER gets ``record.pt`` (see `recording`), ``initial.pt`` and ``final.pt`` (state dicts), ``results.json`` (what the
 trainer returned), and the checkpoints of the trainer. With ``joint`` the generators are seeded anew after the
 checkpoint of that name, as for a run that goes on from it.
@@ -16,7 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 from bem2.router.training import create_bc_trainer, create_pg_trainer
-from recording import recording
+from recording import recording, saving_nothing
+from router_task import trace_jobs, training_job
 
 from bem2.router.agentic_router import create_agentic_router
 from bem2.router.composition_engine import create_composition_engine
@@ -31,22 +35,33 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def main(folder: Path, job: dict[str, Any]) -> None:
-    torch.set_num_threads(1)
-    if job["phase"] == "traces":
-        generator = create_trace_generator(job["policy"] | job["traces"])
-        generator.generate_dataset(job["traces"]["num_traces"], output_path=str(folder / job["file"]))
-        return
+def make_traces(folder: Path, job: dict[str, Any]) -> None:
+    generator = create_trace_generator(job["policy"] | job["traces"])
+    generator.generate_dataset(job["traces"]["num_traces"], output_path=str(folder / job["file"]))
+
+
+def trainer_of(job: dict[str, Any]) -> tuple[Any, list[Any]]:
+    """Return the trainer and the arguments of its method ``train``."""
     seed_everything(job["seed"])
     policy = create_macro_policy(job["policy"])
-    torch.save(policy.state_dict(), folder / "initial.pt")
     if job["phase"] == "bc":
-        trainer = create_bc_trainer(policy, job["training"])
-        arguments = [TraceGenerator.load_traces(job[name]) for name in ("train", "validation")]
-    else:
-        router = create_agentic_router({}, policy, create_composition_engine({}))
-        trainer = create_pg_trainer(router, job["training"])
-        arguments = [create_task_environment(job["environment"]), job["episodes"]]
+        traces = [TraceGenerator.load_traces(job[name]) for name in ("train", "validation")]
+        return create_bc_trainer(policy, job["training"]), traces
+    router = create_agentic_router({}, policy, create_composition_engine({}))
+    return create_pg_trainer(router, job["training"]), [create_task_environment(job["environment"]), job["episodes"]]
+
+
+def train_bare(folder: Path, job: dict[str, Any]) -> Any:
+    """Train, and leave nothing behind; with an output folder, as the choice of the best depends on it."""
+    trainer, arguments = trainer_of(job)
+    with saving_nothing():
+        trainer.train(*arguments, output_dir=str(folder))
+    return trainer
+
+
+def train_recorded(folder: Path, job: dict[str, Any]) -> None:
+    trainer, arguments = trainer_of(job)
+    torch.save(trainer.policy.state_dict(), folder / "initial.pt")
     save = trainer._save_checkpoint
 
     def save_and_seed(output_dir: str, filename: str) -> None:
@@ -57,9 +72,23 @@ def main(folder: Path, job: dict[str, Any]) -> None:
     trainer._save_checkpoint = save_and_seed
     with recording(folder / "record.pt"):
         results = trainer.train(*arguments, output_dir=str(folder))
-    torch.save(policy.state_dict(), folder / "final.pt")
+    torch.save(trainer.policy.state_dict(), folder / "final.pt")
     (folder / "results.json").write_text(json.dumps(results))
 
 
+def main(folder: Path, word: str, *more: str) -> Any:
+    """Do it; return a bare run's trainer: what it holds at the end is seen while it is there."""
+    torch.set_num_threads(1)
+    if word == "traces":
+        for job in trace_jobs():
+            make_traces(folder, job)
+    elif word == "bare":
+        return train_bare(folder, training_job(more[0], Path(more[-1])))
+    else:
+        job = json.loads(word)
+        (make_traces if job["phase"] == "traces" else train_recorded)(folder, job)
+    return None
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), json.loads(sys.argv[2]))
+    kept = main(Path(sys.argv[1]), *sys.argv[2:])

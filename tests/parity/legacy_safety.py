@@ -2,6 +2,7 @@
 
 It runs in a process of its own, with the root of the old repository, this folder and the root of the project on the
 path, in this order: the old packages are ``src.bem2``, so that the base model can come from our ``bem_core``.
+With ``bare=1`` it is neither recorded nor saved.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from recording import recording
+from recording import recording, saving_nothing
 from safety_task import SIZES, batches, loader
 from src.bem2.safety.constitutional_scorer import ValueModelConfig
 from src.bem2.safety.lagrangian_optimizer import ConstraintConfig
@@ -85,7 +86,8 @@ def take_over(made: SafetyTrainingPipeline, path: Path) -> None:
     made._progress_curriculum()
 
 
-def main(folder: Path, options: dict[str, Any]) -> None:
+def main(folder: Path, options: dict[str, Any]) -> SafetyTrainingPipeline:
+    """Train; return the pipeline: what it holds at the end is seen while it is there."""
     torch.set_num_threads(1)
     seed_all(options["seed"])
     made = pipeline(folder, options)
@@ -95,6 +97,10 @@ def main(folder: Path, options: dict[str, Any]) -> None:
         take_over(made, Path(options["resume"]))
         first = options["first_epoch"]
         seed_all(options["seed"])
+    if options["bare"]:
+        with saving_nothing():
+            train(made, first)
+        return made
     with recording(folder / "record.pt"):
         results = train(made, first)
     results["num_rollbacks"] = made.num_rollbacks
@@ -102,11 +108,12 @@ def main(folder: Path, options: dict[str, Any]) -> None:
     checkpoint = torch.load(folder / f"checkpoints/epoch_{options['epochs'] - 1}.pt", weights_only=False)
     results["metrics"] = {key: value for key, value in checkpoint["metrics"].items() if key.startswith("val_")}
     (folder / "results.json").write_text(json.dumps(results))
+    return made
 
 
 if __name__ == "__main__":
-    given = {"epochs": 7, "learning_rate": 3e-3, "seed": 42, "base": "", "resume": "", "first_epoch": 0}
+    given = {"epochs": 7, "learning_rate": 3e-3, "seed": 42, "base": "", "resume": "", "first_epoch": 0, "bare": 0}
     for pair in sys.argv[2:]:
         name, _, value = pair.partition("=")
         given[name] = type(given[name])(value)
-    main(Path(sys.argv[1]), given)
+    kept = main(Path(sys.argv[1]), given)

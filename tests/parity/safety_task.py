@@ -1,10 +1,12 @@
 """A small task for the safety component that the old repository and ours can both load.
 
 Half of the texts contain tokens of a forbidden kind; each token follows from the one before it.
+As a program it writes ``base.pt``, the weights that trainings begin with, to a folder.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +79,7 @@ def write_base_weights(path: Path) -> None:
         loss.backward()
         optimizer.step()
     torch.save(model.state_dict(), path)
+
+
+if __name__ == "__main__":
+    write_base_weights(Path(sys.argv[1]) / "base.pt")

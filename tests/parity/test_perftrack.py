@@ -12,12 +12,11 @@ from typing import Any
 import pytest
 import torch
 
-from bem2.perftrack.data import TokenSequences
-from bem2.perftrack.unified_trainer import PerformanceTrainer
 from bem2.perftrack.variants import VARIANTS
 from bem_core.training.foreign import restore_foreign
 from tests.parity import perftrack_task as task
 from tests.parity import recording
+from tests.parity.unified_perftrack import experiment, prepared
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,43 +37,6 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return folder
-
-
-def experiment(variant: str, **training: Any) -> dict[str, Any]:
-    """The settings of `legacy_perftrack.train`; the groups are those that the variant has."""
-    rate = task.RATE * task.MULTIPLIERS[variant]
-    return {
-        "name": "parity",
-        "experiment_type": "performance",
-        "variant_id": variant,
-        "compat": "legacy",
-        "model": {"base_model": "tiny", **task.SIZES},
-        "training": {
-            "max_steps": task.STEPS,
-            "learning_rate": rate,
-            "lr_scheduler_kwargs": {"eta_min": rate * 0.01},
-            "weight_decay": 1e-4,
-            "eval_steps": task.EVERY,
-            "early_stopping_patience": 5,
-            "save_strategy": "no",
-            "loss_weights": {"spectral": task.PENALTY[variant]},
-            **training,
-        },
-        "perftrack": {"pooling": "sequence"},
-        VARIANTS[variant].sections[0]: task.SETTINGS[variant],
-        "hardware": {"device": "cpu"},
-    }
-
-
-def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
-    return {name: torch.stack([one[name] for one in samples]) for name in samples[0]}
-
-
-def prepared(folder: Path, config: dict[str, Any], joint: int = task.JOINT) -> PerformanceTrainer:
-    trainer = PerformanceTrainer(config, folder)
-    data = [TokenSequences(task.tokens(96, 0)), TokenSequences(task.tokens(32, 1))]
-    trainer.setup_training(*task.loaders(*data, joint, collate_fn=collate))
-    return trainer
 
 
 def test_every_variant_is_compared() -> None:

@@ -19,10 +19,11 @@ from bem2.safety.unified_trainer import SafetyTrainer
 from bem_core.training.foreign import restore_foreign
 from bem_core.utils.seeding import seed_everything
 from tests.parity import recording
-from tests.parity.safety_task import SIZES, batches, loader, write_base_weights
+from tests.parity.safety_task import write_base_weights
+from tests.parity.unified_safety import EPOCHS, prepared
 
 ROOT = Path(__file__).parents[2]
-EPOCHS, STEPS = 7, 210
+STEPS = 210
 
 
 def legacy(folder: Path, base: Path, **options: Any) -> dict[str, Any]:
@@ -38,37 +39,6 @@ def legacy(folder: Path, base: Path, **options: Any) -> dict[str, Any]:
     return results
 
 
-def experiment(**training: Any) -> dict[str, Any]:
-    """The settings of `legacy_safety.pipeline`."""
-    phases = {
-        "safety_warmup_epochs": 1,
-        "orthogonality_warmup_epochs": 2,
-        "stage_warmup_steps": 30,
-        "performance_check_frequency": 8,
-        "rollback_threshold": 1,
-    }
-    small = {"num_layers": 1, "num_heads": 2}
-    return {
-        "name": "parity",
-        "experiment_type": "safety",
-        "compat": "legacy",
-        "model": {"base_model": "tiny", **SIZES},
-        "data": {"max_seq_length": SIZES["context_length"]},
-        "training": {
-            "max_epochs": EPOCHS,
-            "learning_rate": 3e-3,
-            "weight_decay": 0.01,
-            "params": phases,
-            **training,
-        },
-        "safety_basis": {"rank": 3},
-        "constitutional_scorer": {"hidden_size": 16, **small},
-        "violation_detector": small,
-        "constraints": {"start_step": 20, "multiplier_learning_rate": 0.1, "check_steps": 10},
-        "hardware": {"device": "cpu"},
-    }
-
-
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
@@ -81,13 +51,6 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def reference(base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("legacy")
     return folder, legacy(folder, base)
-
-
-def prepared(folder: Path, base: Path, **training: Any) -> SafetyTrainer:
-    trainer = SafetyTrainer(experiment(**training), folder)
-    trainer.setup_training(loader(), batches())
-    trainer.model.base.load_state_dict(torch.load(base, weights_only=True))
-    return trainer
 
 
 def test_every_step_is_that_of_the_old_pipeline(base: Path, reference: Any, tmp_path: Path) -> None:

@@ -11,16 +11,12 @@ from typing import Any
 
 import torch
 
+from tests.parity.router_task import POLICY
+
+__all__ = ["POLICY", "experiment", "run_legacy"]
+
 torch.set_num_threads(1)
 TESTS = Path(__file__).parents[1]
-POLICY: dict[str, Any] = {
-    "chunk_summary_dim": 30,
-    "retrieval_dim": 8,
-    "vision_dim": 8,
-    "value_dim": 8,
-    "hidden_dim": 32,
-    "num_layers": 1,
-}
 
 
 def experiment(method: str, sections: dict[str, Any] | None = None, **training: Any) -> dict[str, Any]:

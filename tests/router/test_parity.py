@@ -8,76 +8,31 @@ from typing import Any
 import pytest
 import torch
 
-from bem2.router.unified_trainer import RouterTrainer
-from bem_core.utils.seeding import seed_everything
 from tests.parity.recording import Differs, compare, load, recording
-from tests.router.jobs import POLICY, experiment, run_legacy
-
-EPOCHS, EPISODES, BATCH = 12, 14, 8
-BC: dict[str, Any] = {"batch_size": BATCH, "learning_rate": 3e-3, "warmup_steps": 30}
-PG: dict[str, Any] = {"batch_size": BATCH, "learning_rate": 1e-3}
-ENVIRONMENT = {"type": "multi", "max_sequence_length": 512, "chunk_size": 64}
-# What the old trainer had fixed.
-PPO = {
-    "entropy_coeff": 0.0,
-    "value_target": "reward_plus_advantage",
-    "minibatches": "steps",
-    "kl_window": BATCH,
-    "kl_target": 0.05,
-}
+from tests.parity.router_task import EPISODES, trace_jobs, training_job
+from tests.parity.unified_router import trainer_of
+from tests.router.jobs import run_legacy
 
 
 @pytest.fixture(scope="module")
-def traces(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Files with traces of the old generator; those of the second fill whole batches."""
+def traces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with traces of the old generator."""
     folder = tmp_path_factory.mktemp("traces")
-    for file, count, most, seed in (("train", 30, 10, 1), ("validation", 20, 2, 2)):
-        options = {"num_traces": count, "chunk_size": 64, "max_chunks_per_trace": most, "seed": seed}
-        run_legacy(folder, {"phase": "traces", "policy": POLICY, "traces": options, "file": f"{file}.jsonl"})
-    return {"train": str(folder / "train.jsonl"), "validation": str(folder / "validation.jsonl")}
-
-
-def legacy(folder: Path, phase: str, **job: Any) -> dict[str, Any]:
-    training = {"bc": BC | {"num_epochs": EPOCHS}, "pg": PG | {"kl_target": 0.05, "save_every": 6}}[phase]
-    joints = {"bc": "checkpoint_epoch_5.pt", "pg": "checkpoint_episode_6.pt"}
-    common = {"phase": phase, "seed": 7, "policy": POLICY, "joint": joints[phase], "joint_seed": 99}
-    own = {"bc": {}, "pg": {"environment": ENVIRONMENT, "episodes": EPISODES}}[phase]
-    return run_legacy(folder, common | own | {"training": training} | job)
+    for job in trace_jobs():
+        run_legacy(folder, job)
+    return folder
 
 
 @pytest.fixture(scope="module")
-def cloned(tmp_path_factory: pytest.TempPathFactory, traces: dict[str, str]) -> tuple[Path, dict[str, Any]]:
+def cloned(tmp_path_factory: pytest.TempPathFactory, traces: Path) -> tuple[Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("bc")
-    return folder, legacy(folder, "bc", **traces)
+    return folder, run_legacy(folder, training_job("bc", traces))
 
 
 @pytest.fixture(scope="module")
 def rewarded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("pg")
-    return folder, legacy(folder, "pg")
-
-
-class Reseeding(RouterTrainer):
-    """Seeds the generators at the beginning of an epoch, as the old run was at the joint."""
-
-    joint = 10**9
-
-    def _batches(self, start: int) -> Any:
-        if self.progress.epoch == self.joint:
-            seed_everything(99)
-        return super()._batches(start)
-
-
-def trainer_of(phase: str, folder: Path, joint: int, traces: dict[str, str] | None = None, **training: Any) -> Any:
-    files = {"train_file": traces["train"], "validation_file": traces["validation"]} if traces else {}
-    given = {"seed": 7, "max_epochs": EPOCHS, **BC} if phase == "bc" else {"seed": 7, "max_epochs": EPISODES, **PG}
-    sections = {"compat": "legacy", "data": files, "task_environment": ENVIRONMENT, "policy_gradient": PPO}
-    config = experiment(phase, sections, **given | training)
-    if phase == "bc":
-        # Left to the options of the old trainer.
-        del config["training"]["eval_strategy"]
-    kind = type("Joined", (Reseeding,), {"joint": joint})
-    return kind(config, folder)
+    return folder, run_legacy(folder, training_job("pg"))
 
 
 def unified(trainer: Any, file: Path | None = None) -> Any:
@@ -99,7 +54,7 @@ def same_weights(model: Any, file: Path) -> None:
         assert torch.equal(value, old[name]), name
 
 
-def test_cloning_is_the_old_one(tmp_path: Path, cloned: Any, traces: dict[str, str]) -> None:
+def test_cloning_is_the_old_one(tmp_path: Path, cloned: Any, traces: Path) -> None:
     folder, results = cloned
     trainer = trainer_of("bc", tmp_path, 6, traces)
     trainer.setup_training()
