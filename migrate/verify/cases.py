@@ -120,7 +120,7 @@ class Case:
         name: By default that of the file.
         reference: The program that is right.
         candidate: The program that must do the same.
-        prepare: What is run before both, once for each seed.
+        prepare: What is run before both, in order, once for each seed.
         config: A configuration for ``{config}``, relative to the case.
         seeds: Each gives a pair of runs.
         steps: Fewest optimizer steps that say anything.
@@ -143,7 +143,7 @@ class Case:
     name: str = ""
     reference: Side
     candidate: Side
-    prepare: Preparation | None = None
+    prepare: list[Preparation] = field(default_factory=list)
     config: str | None = None
     seeds: list[Count] = field(default_factory=lambda: [0])
     steps: Positive = 1
@@ -205,8 +205,10 @@ def load_case(path: Path | str) -> Case:
 
 
 def _problems(case: Case) -> Iterator[Problem]:
-    for name in ("reference", "candidate", *(["prepare"] if case.prepare else [])):
-        yield from _side_problems(case, name)
+    yield from _side_problems(case, case.reference, ("reference",))
+    yield from _side_problems(case, case.candidate, ("candidate",))
+    for number, part in enumerate(case.prepare):
+        yield from _side_problems(case, part, ("prepare", number))
     if not re.fullmatch(r"[\w.-]+", case.name):
         yield Problem(("name",), f"{case.name!r} names a folder of results: expected letters, digits, '.', '_' and '-'")
     if not case.seeds:
@@ -234,18 +236,17 @@ def _lone_problems(case: Case) -> Iterator[Problem]:
                 yield Problem(("level",), f"'light' tells no buffer from another, which {key} needs; expected 'full'")
 
 
-def _side_problems(case: Case, name: str) -> Iterator[Problem]:
-    part: Side | Preparation = getattr(case, name)
+def _side_problems(case: Case, part: Side | Preparation, where: tuple[str | int, ...]) -> Iterator[Problem]:
     if not part.command:
-        yield Problem((name, "command"), "expected at least one word")
+        yield Problem((*where, "command"), "expected at least one word")
     for number, word in enumerate(part.command):
-        yield from _placeholder_problems(case, (name, "command", number), word)
+        yield from _placeholder_problems(case, (*where, "command", number), word)
     for variable, text in part.environment.items():
-        yield from _placeholder_problems(case, (name, "environment", variable), text)
+        yield from _placeholder_problems(case, (*where, "environment", variable), text)
     code = part.code if isinstance(part, Side) else []
     for key, folder in (("folder", part.folder), *(("code", one) for one in code)):
         if not (case.folder / folder).is_dir():
-            yield Problem((name, key), f"there is no folder {case.folder / folder}")
+            yield Problem((*where, key), f"there is no folder {case.folder / folder}")
 
 
 def _placeholder_problems(case: Case, where: tuple[str | int, ...], text: str) -> Iterator[Problem]:
@@ -255,7 +256,7 @@ def _placeholder_problems(case: Case, where: tuple[str | int, ...], text: str) -
             yield Problem(where, f"unknown placeholder {{{found}}}{hint}")
         if found == "config" and case.config is None:
             yield Problem(where, "{config} is used, and the case has no key 'config'")
-        if found == "shared" and case.prepare is None:
+        if found == "shared" and not case.prepare:
             yield Problem(where, "{shared} is used, and the case has no key 'prepare'")
         if found == "out" and where[0] == "prepare":
             yield Problem(where, "{out} is of a side; the preparation writes to {shared}")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bem_core.errors import BemError
-from migrate.verify.cases import Case, Side
+from migrate.verify.cases import Case, Preparation, Side
 from migrate.verify.children import Finished, pinned_environment, run_quietly, run_side
 from migrate.verify.compare import compare, match_names
 from migrate.verify.localise import cause_of, localise
@@ -91,14 +91,17 @@ class Runner:
         Raises:
             SideFailed: It failed.
         """
+        if self.case.prepare:
+            _empty(self.shared)
+        for part in self.case.prepare:
+            self._prepare(part)
+
+    def _prepare(self, part: Preparation) -> None:
         case = self.case
-        if case.prepare is None:
-            return
-        _empty(self.shared)
-        words, variables = case.filled(case.prepare, self.seed, self.shared, self.shared, sys.executable)
+        words, variables = case.filled(part, self.seed, self.shared, self.shared, sys.executable)
         _log.info("%s seed %d: preparation: %s", case.name, self.seed, shlex.join(words))
         environment = pinned_environment(case.threads, variables)
-        failure, tail = run_quietly(words, case.folder / case.prepare.folder, environment, case.timeout_s)
+        failure, tail = run_quietly(words, case.folder / part.folder, environment, case.timeout_s)
         if failure:
             lines = "\n".join(["the end of what the preparation printed:", *tail.splitlines()[-_TAIL_LINES:]])
             raise SideFailed(f"preparation: {failure}", (lines,))

@@ -2,6 +2,9 @@
 
 The folder has ``settings.json``, the questions and the images. It gets records of each `Tensor.backward` and each step
 of the optimizer, weights, evaluations, and the checkpoint that the unified trainer goes on from.
+
+With one word more it does a part, without a record: ``cache`` encodes the images; ``train`` trains and saves nothing;
+``begin`` trains to where ``resume`` goes on, from the checkpoint and without saving.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import numpy as np
 import torch
 from bem2.multimodal.coverage_analysis import ConsistencyGate
 from bem2.multimodal.training import create_multimodal_trainer
-from recording import recording
+from recording import recording, saving_nothing
 
 from bem2.multimodal import create_multimodal_controller, create_vision_encoder, create_vision_preprocessor
 from bem2.multimodal.evaluation import VQAEvaluator
@@ -81,6 +84,35 @@ def evaluations(trainer: Any) -> list[dict[str, Any]]:
     ]
 
 
+def begin(folder: Path, settings: dict[str, Any], train: list[Any], held_out: list[Any]) -> Any:
+    """Train to the joint; return the trainer, which could go on."""
+    parts = make_trainer(folder, settings, train, held_out, "parts")
+    parts.config.max_steps = settings["joint"]
+    parts.train(train, held_out)
+    parts.config.max_steps = settings["parts"]["max_steps"]
+    return parts
+
+
+def do(job: str, folder: Path) -> Any:
+    """Do a part; return the trainer: what it holds at the end is seen while it is there."""
+    settings = json.loads((folder / "settings.json").read_text())
+    torch.set_num_threads(1)
+    train, held_out = rows_of(folder / "train.jsonl"), rows_of(folder / "eval.jsonl")
+    if job == "begin":
+        return begin(folder, settings, train, held_out)
+    trainer = make_trainer(folder, settings, train, held_out, "parts" if job == "resume" else "whole")
+    if job == "cache":
+        return trainer
+    file = str(folder / "parts" / f"checkpoint_step_{settings['joint']}.pt")
+    if job == "resume":
+        # As the method that resumes does, but for the random numbers, which it knows nothing of.
+        trainer.load_checkpoint(file)
+        seed(settings["joint_seed"])
+    with saving_nothing():
+        trainer.train(train, held_out)
+    return trainer
+
+
 def run(folder: Path) -> None:
     settings = json.loads((folder / "settings.json").read_text())
     torch.set_num_threads(1)
@@ -91,10 +123,7 @@ def run(folder: Path) -> None:
         whole.train(train, held_out)
 
     # Stopped in the middle, and on from there with other random numbers.
-    parts = make_trainer(folder, settings, train, held_out, "parts")
-    parts.config.max_steps = settings["joint"]
-    parts.train(train, held_out)
-    parts.config.max_steps = settings["parts"]["max_steps"]
+    parts = begin(folder, settings, train, held_out)
     seed(settings["joint_seed"])
     with recording(folder / "second.pt"):
         parts.train(train, held_out)
@@ -105,4 +134,4 @@ def run(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]))
+    kept = do(sys.argv[2], Path(sys.argv[1])) if len(sys.argv) > 2 else run(Path(sys.argv[1]))

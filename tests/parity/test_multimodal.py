@@ -13,44 +13,13 @@ from typing import Any
 import pytest
 import torch
 
-from bem2.multimodal.shapes import draw_questions
 from bem2.multimodal.unified_trainer import MultimodalTrainer
 from bem_core.utils.seeding import seed_everything
-from tests.multimodal.files import write_questions
 from tests.parity.recording import Differs, compare, load, recording
+from tests.parity.unified_multimodal import ACCUMULATION, JOINT, JOINT_SEED, PARTS, SHORT, STEPS, make_trainer, prepare
 
 ROOT = Path(__file__).parents[2]
-DIM, SEED, JOINT_SEED = 32, 11, 12
-STEPS, ACCUMULATION = 800, 4
-# A shorter run that is stopped and goes on.
-PARTS, JOINT = 160, 80
 NOT_MEASURED = {"fallback_rate", "loss", "num_samples"}
-
-
-def prepare(folder: Path) -> None:
-    """Write what the driver of the old trainer reads."""
-    write_questions(folder / "train.jsonl", draw_questions(120, 0))
-    write_questions(folder / "eval.jsonl", draw_questions(25, 1))
-    (folder / "encoder").mkdir()
-    sizes = {"image_size": 32, "patch_size": 8, "num_layers": 2}
-    (folder / "encoder" / "metadata.json").write_text(json.dumps(sizes))
-    training = {
-        "vision_dim": DIM,
-        "controller_dim": DIM,
-        "learning_rate": 5e-3,
-        "weight_decay": 1e-5,
-        "batch_size": 4,
-        "gradient_accumulation_steps": ACCUMULATION,
-    }
-    settings = {
-        "dim": DIM,
-        "seed": SEED,
-        "joint": JOINT,
-        "joint_seed": JOINT_SEED,
-        "whole": training | {"max_steps": STEPS, "warmup_steps": 80, "evaluation_steps": 300},
-        "parts": training | {"max_steps": PARTS, "warmup_steps": 16, "evaluation_steps": 60},
-    }
-    (folder / "settings.json").write_text(json.dumps(settings))
 
 
 @pytest.fixture(scope="module")
@@ -71,36 +40,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def make_trainer(reference: Path, run: Path, token_level: bool = False, **training: Any) -> MultimodalTrainer:
-    given: dict[str, Any] = {
-        "max_steps": STEPS,
-        "learning_rate": 5e-3,
-        "weight_decay": 1e-5,
-        "warmup_steps": 80,
-        "batch_size": 4,
-        "eval_steps": 300,
-        "save_strategy": "no",
-        "seed": SEED,
-    }
-    return MultimodalTrainer(
-        {
-            "name": "parity",
-            "compat": "legacy",
-            "text": {"encoder": "bytes"},
-            "vision": {"dim": DIM},
-            "controller": {"dim": DIM, "token_level": token_level},
-            "data": {
-                "train_file": str(reference / "train.jsonl"),
-                "validation_file": str(reference / "eval.jsonl"),
-                "max_seq_length": 128,
-            },
-            "training": given | training,
-            "hardware": {"device": "cpu"},
-        },
-        run,
-    )
 
 
 def controller_state(trainer: MultimodalTrainer) -> dict[str, torch.Tensor]:
@@ -138,8 +77,7 @@ def test_the_loop_is_the_old_one(reference: Path, tmp_path: Path) -> None:
 def test_it_goes_on_from_an_old_checkpoint(reference: Path, tmp_path: Path) -> None:
     """This one has codes for tokens too, as controllers had where nobody said otherwise."""
     states = torch.load(reference / "states.pt", weights_only=True)
-    options = {"max_steps": PARTS, "warmup_steps": 16, "eval_steps": 60}
-    trainer = make_trainer(reference, tmp_path / "run", token_level=True, **options)
+    trainer = make_trainer(reference, tmp_path / "run", token_level=True, **SHORT)
     trainer.setup_training()
     trainer.resume_from(reference / "parts" / f"checkpoint_step_{JOINT}.pt")
     seed_everything(JOINT_SEED)

@@ -29,7 +29,7 @@ reference:
   code: [old]
   environment: {PYTHONPATH: "{case}/old"}
 candidate: {command: [train-new]}
-prepare: {command: [make-data, "{shared}"]}
+prepare: [{command: [make-data, "{shared}"]}]
 config: tiny.yaml
 seeds: [1, 2]
 names: {'a\\.(.*)': 'b.\\1'}
@@ -63,7 +63,7 @@ waivers: [{id: W1, reason: rounding, channel: losses, expires: 2027-01-01}]
         pytest.param(
             "reference: {command: ['{shared}']}\ncandidate: {command: [b]}", "no key 'prepare'", id="nothing prepared"
         ),
-        pytest.param(SIDES + "prepare: {command: ['{out}']}", "writes to {shared}", id="output of a preparation"),
+        pytest.param(SIDES + "prepare: [{command: ['{out}']}]", "writes to {shared}", id="output of a preparation"),
         pytest.param(
             "reference: {command: [a], environment: {X: '{oout}'}}\ncandidate: {command: [b]}",
             "reference.environment.X: unknown placeholder {oout}",
