@@ -23,7 +23,7 @@ from bem2.multimodal.settings import Settings
 from bem2.multimodal.shapes import draw_questions
 from bem2.multimodal.text_encoder import QuestionTokens
 from bem2.multimodal.vision_encoder import VisionEncoder
-from bem_core.config import ExperimentConfig
+from bem_core.config import ExperimentConfig, existing_file
 from bem_core.utils.data import collate
 
 
@@ -31,23 +31,26 @@ def training_questions(config: ExperimentConfig, settings: Settings) -> Question
     """Return what ``data.train_file`` has; drawn questions, made from the seed, where it names none.
 
     Raises:
+        ConfigError: There is no such file.
         DataError: The file, a line or an image cannot be used.
     """
-    if config.data.train_file is None:
+    file = existing_file(config, "data.train_file")
+    if file is None:
         return draw_questions(settings.num_train, config.training.seed)
-    return _read(config, settings, config.data.train_file)
+    return _read(config, settings, file)
 
 
 def evaluation_questions(config: ExperimentConfig, settings: Settings) -> Questions | None:
     """Return what ``data.validation_file`` has; None where there is no such file but one for training."""
-    if config.data.validation_file is not None:
-        return _read(config, settings, config.data.validation_file)
+    file = existing_file(config, "data.validation_file")
+    if file is not None:
+        return _read(config, settings, file)
     return draw_questions(settings.num_eval, config.training.seed + 1) if config.data.train_file is None else None
 
 
-def _read(config: ExperimentConfig, settings: Settings, file: str) -> Questions:
+def _read(config: ExperimentConfig, settings: Settings, file: Path) -> Questions:
     folder = settings.data.image_dir
-    return read_questions(Path(file), Path(folder) if folder else None, config.data.max_samples)
+    return read_questions(file, Path(folder) if folder else None, config.data.max_samples)
 
 
 class Encoded:

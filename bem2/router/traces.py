@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from bem2.router.macro_policy import RANKS, MacroAction, MacroPolicyState
 from bem2.router.settings import PolicyConfig, Settings
 from bem2.router.trace_generator import TraceGenerator, TraceStep
-from bem_core.config import ExperimentConfig
+from bem_core.config import ExperimentConfig, existing_file
 from bem_core.errors import DataError, nearest
 from bem_core.utils.json_lines import JsonLines
 
@@ -74,15 +74,17 @@ def trace_loaders(config: ExperimentConfig, settings: Settings) -> tuple[DataLoa
     up, and the last of them, ``trace_generation.eval_share``, are for evaluation.
 
     Raises:
+        ConfigError: There is no such file.
         DataError: A file cannot be used; names the first ten lines that are wrong.
     """
     data = config.data
     read = functools.partial(read_traces, policy=settings.policy, limit=data.max_samples)
-    train, held_out = ([], []) if data.train_file is not None else _made_up(config, settings)
-    if data.train_file is not None:
-        train = read(data.train_file)
-    if data.validation_file is not None:
-        held_out = read(data.validation_file)
+    train_file, validation_file = (existing_file(config, f"data.{name}_file") for name in ("train", "validation"))
+    train, held_out = ([], []) if train_file is not None else _made_up(config, settings)
+    if train_file is not None:
+        train = read(train_file)
+    if validation_file is not None:
+        held_out = read(validation_file)
     options: dict[str, Any] = {"collate_fn": Joined(), "num_workers": data.dataloader_num_workers}
     size = config.training.batch_size
     loader = DataLoader(TraceSamples(_flat(train)), batch_size=size, shuffle=True, **options)

@@ -11,7 +11,7 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset
 
 from bem2.safety.violations import severities
-from bem_core.config import ExperimentConfig, read_section
+from bem_core.config import ExperimentConfig, existing_file, read_section
 from bem_core.config.schema import Positive
 from bem_core.errors import DataError
 from bem_core.models import load_tokenizer
@@ -119,7 +119,7 @@ def safety_loaders(config: ExperimentConfig) -> tuple[DataLoader[Any], DataLoade
 
     Raises:
         DataError: A file cannot be used.
-        ConfigError: A key of ``data.params`` is wrong.
+        ConfigError: There is no such file, or a key of ``data.params`` is wrong.
     """
     tokenizer, data, seed = load_tokenizer(config), config.data, config.training.seed
     size = config.training.batch_size
@@ -129,12 +129,13 @@ def safety_loaders(config: ExperimentConfig) -> tuple[DataLoader[Any], DataLoade
     settings = read_section(config, "data.params", DataSettings)
     train: Dataset[Any]
     held_out: Dataset[Any] | None
-    if data.train_file is None:
+    train_file, validation_file = (existing_file(config, f"data.{name}_file") for name in ("train", "validation"))
+    if train_file is None:
         train = SyntheticTexts(settings.synthetic_samples, seed, tokenizer, config)
         held_out = SyntheticTexts(settings.validation_samples, seed + 1, tokenizer, config)
     else:
-        train = SafetyTexts(data.train_file, tokenizer, config)
-        held_out = SafetyTexts(data.validation_file, tokenizer, config) if data.validation_file else None
+        train = SafetyTexts(train_file, tokenizer, config)
+        held_out = SafetyTexts(validation_file, tokenizer, config) if validation_file else None
     options: dict[str, Any] = {"num_workers": data.dataloader_num_workers, "collate_fn": join}
     first = DataLoader(train, size, shuffle=True, **options)
     if held_out is None:

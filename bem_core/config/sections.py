@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -83,6 +85,26 @@ def invalid(config: ExperimentConfig, key: str, message: str) -> ConfigError:
         message: What was found and what was expected.
     """
     return ConfigError(f"{place(config, key)}: {key}: {message}")
+
+
+def existing_file(config: ExperimentConfig, key: str) -> pathlib.Path | None:
+    """Return the file that a key names; None where it names none.
+
+    Args:
+        config: The experiment.
+        key: Dotted, such as ``data.train_file``.
+
+    Raises:
+        ConfigError: There is no such file.
+    """
+    found: str | None = operator.attrgetter(key)(config)
+    if found is None:
+        return None
+    path = pathlib.Path(found)
+    if not path.is_file():
+        beside = sorted(map(str, path.parent.glob("*"))) if path.parent.is_dir() else []
+        raise invalid(config, key, f"expected a file, found none at {found!r}{nearest(str(path), beside)}")
+    return path
 
 
 def place(config: ExperimentConfig, key: str) -> str:

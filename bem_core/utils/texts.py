@@ -10,6 +10,7 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset
 
 from bem_core.config.base_config import ExperimentConfig
+from bem_core.config.sections import existing_file
 from bem_core.errors import DataError, nearest
 from bem_core.utils.batching import collate
 from bem_core.utils.json_lines import JsonLines
@@ -115,16 +116,18 @@ def text_loaders(
         fields: Further fields of a sample.
 
     Raises:
-        DataError: There is no ``data.train_file``, or a file cannot be used.
+        ConfigError: There is no such file.
+        DataError: ``data.train_file`` is not given, or a file cannot be used.
     """
-    if config.data.train_file is None:
+    train_file, validation_file = (existing_file(config, f"data.{name}_file") for name in ("train", "validation"))
+    if train_file is None:
         raise DataError("data.train_file: expected a file with texts in JSON Lines, there is none")
     padding = {"input_ids": tokenizer.pad_token_id, "attention_mask": 0, "labels": IGNORED}
     join = functools.partial(collate, padding=padding)
     options: dict[str, Any] = {"num_workers": config.data.dataloader_num_workers, "collate_fn": join}
     size = config.training.batch_size
-    train = DataLoader(Texts(config.data.train_file, tokenizer, config, text, fields), size, shuffle=True, **options)
-    if config.data.validation_file is None:
+    train = DataLoader(Texts(train_file, tokenizer, config, text, fields), size, shuffle=True, **options)
+    if validation_file is None:
         return train, None
-    held_out = Texts(config.data.validation_file, tokenizer, config, text, fields)
+    held_out = Texts(validation_file, tokenizer, config, text, fields)
     return train, DataLoader(held_out, config.evaluation.eval_batch_size or size, **options)

@@ -63,7 +63,10 @@ CONFIGS = {
         "training: {max_steps: 1, loss_weights: {answers: 1}}\n",
         "training.loss_weights.answers: the loss has no such term; did you mean 'answer'?",
     ),
-    "file of questions": ("data: {train_file: nothing.jsonl}\n", "nothing.jsonl: cannot be read: No such file"),
+    "file of questions": (
+        "data: {train_file: nothing.jsonl}\n",
+        "data.train_file: expected a file, found none at 'nothing.jsonl'",
+    ),
     "metric": (
         "evaluation: {metrics: [exact_mach]}\n",
         "evaluation.metrics: nothing measures 'exact_mach'; did you mean 'exact_match'",

@@ -111,7 +111,10 @@ WRONG: dict[str, tuple[str, list[str]]] = {
         ["loss_weights.experts: the loss has no such term"],
     ),
     "start": ("macro_policy: {init_from: nowhere}", ["nowhere: there is no such checkpoint (macro_policy.init_from)"]),
-    "data": ("data: {train_file: nowhere.jsonl}", ["nowhere.jsonl: cannot be read: No such file"]),
+    "data": (
+        "data: {train_file: nowhere.jsonl}",
+        ["wrong.yml:3:20: data.train_file: expected a file, found none at 'nowhere.jsonl'"],
+    ),
 }
 
 

@@ -55,7 +55,10 @@ KEYS = {
         "params.safety_warmup: unknown key; did you mean 'safety_warmup_epochs'?",
     ),
     "old-place": ("safety:\n  lagrangian_constraints: {max_lambda: 1}\n", "expected a section constraints of its own"),
-    "no-file": ("data:\n  train_file: nowhere.jsonl\n", "nowhere.jsonl: cannot be read"),
+    "no-file": (
+        "data:\n  train_file: nowhere.jsonl\n",
+        "data.train_file: expected a file, found none at 'nowhere.jsonl'",
+    ),
 }
 
 

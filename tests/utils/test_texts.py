@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bem_core.config import ExperimentConfig, experiment_from_mapping
-from bem_core.errors import DataError
+from bem_core.errors import ConfigError, DataError
 from bem_core.models import ByteTokenizer
 from bem_core.utils.texts import Texts, text_loaders
 
@@ -56,6 +57,16 @@ def test_loaders_pad_batches_and_keep_fields(tmp_path: Path) -> None:
 def test_no_validation_file_is_no_loader(tmp_path: Path) -> None:
     path = file_of(tmp_path, {"text": "a"})
     assert text_loaders(experiment(train_file=str(path)), TOKENS)[1] is None
+
+
+@pytest.mark.parametrize("name", ["train", "validation"])
+def test_a_file_that_is_not_there(name: str, tmp_path: Path) -> None:
+    path = file_of(tmp_path, {"text": "a"})
+    missing = str(tmp_path / "text.jsonl")
+    config = experiment(**{"train_file": str(path), f"{name}_file": missing})
+    expected = f"data.{name}_file: expected a file, found none at '{missing}'; did you mean '{path}'?"
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        text_loaders(config, TOKENS)
 
 
 ERRORS = {
