@@ -6,12 +6,14 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from migrate.verify.trace.launch import launch
+from bem_core.errors import BemError
+from migrate.verify.trace.launch import launch, run_group
 from migrate.verify.trace.recording.settings import Settings
 
 _KEPT_BYTES = 1 << 16
@@ -82,48 +84,47 @@ def run_side(
         BemError: It cannot be started.
     """
     start = time.monotonic()
-    read_end, write_end = os.pipe()
-    kept = bytearray()
-    reader = threading.Thread(target=_drain, args=(read_end, kept), daemon=True)
-    reader.start()
-    try:
-        ended = launch(
-            words,
-            settings,
-            timeout_s,
-            env=dict(environment),
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=write_end,
-            stderr=subprocess.STDOUT,
-        )
-    finally:
-        os.close(write_end)
-        # Something that it left behind may hold the pipe open.
-        reader.join(_GRACE_S)
-    tail = bytes(kept[-_KEPT_BYTES:]).decode(errors="replace")
+    with _output() as (streams, kept):
+        ended = launch(words, settings, timeout_s, env=dict(environment), cwd=folder, **streams)
     seconds = time.monotonic() - start
-    return Finished(tuple(words), ended.code, seconds, ended.timed_out, tuple(ended.files), tail)
+    return Finished(tuple(words), ended.code, seconds, ended.timed_out, tuple(ended.files), _tail(kept))
 
 
 def run_quietly(
     words: Sequence[str], folder: Path, environment: Mapping[str, str], timeout_s: float
 ) -> tuple[str | None, str]:
-    """Run a command without the tracer and wait for it.
+    """Run a command without the tracer and wait for it; at its limit it and what it started are ended.
 
     Returns:
-        How it failed, None if it did not; and what it printed.
+        How it failed, None if it did not; and the end of what it printed.
     """
-    streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     try:
-        done = subprocess.run(
-            list(words), env=dict(environment), cwd=folder, timeout=timeout_s, text=True, errors="replace", **streams
-        )
-    except OSError as error:
-        return f"{words[0]}: cannot be run: {error.strerror or error}", ""
-    except subprocess.TimeoutExpired:
-        return f"did not end within {timeout_s:.0f} s and was stopped", ""
-    return (f"ended with exit code {done.returncode}" if done.returncode else None), done.stdout
+        with _output() as (streams, kept):
+            code, timed_out = run_group(words, timeout_s, env=dict(environment), cwd=folder, **streams)
+    except BemError as error:
+        return str(error), ""
+    if timed_out:
+        return f"did not end within {timeout_s:g} s and was stopped", _tail(kept)
+    return (f"ended with exit code {code}" if code else None), _tail(kept)
+
+
+@contextmanager
+def _output() -> Iterator[tuple[dict[str, Any], bytearray]]:
+    """Yield streams for a process, and the end of what it prints, which is complete after the block."""
+    read_end, write_end = os.pipe()
+    kept = bytearray()
+    reader = threading.Thread(target=_drain, args=(read_end, kept), daemon=True)
+    reader.start()
+    try:
+        yield {"stdin": subprocess.DEVNULL, "stdout": write_end, "stderr": subprocess.STDOUT}, kept
+    finally:
+        os.close(write_end)
+        # Something that it left behind may hold the pipe open.
+        reader.join(_GRACE_S)
+
+
+def _tail(kept: bytearray) -> str:
+    return bytes(kept[-_KEPT_BYTES:]).decode(errors="replace")
 
 
 def _drain(descriptor: int, kept: bytearray) -> None:

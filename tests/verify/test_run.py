@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +15,10 @@ from click.testing import CliRunner
 
 from migrate.cli import main
 from migrate.verify.cases import load_case
-from migrate.verify.children import pinned_environment
+from migrate.verify.children import pinned_environment, run_quietly
 from migrate.verify.run import run_case
 from migrate.verify.verdict import Outcome, Verdict
+from tests.verify.processes import assert_ended
 
 PAIRS = Path(__file__).parent / "pairs"
 Run = Callable[..., Verdict]
@@ -81,6 +83,14 @@ def test_a_side_that_hangs_is_stopped(run: Run) -> None:
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert "did not end within 1 s and was stopped" in verdict.reasons[0]
     assert "working" in verdict.notes[0]
+
+
+def test_a_preparation_that_hangs_is_stopped_with_what_it_started(tmp_path: Path) -> None:
+    script = "sleep 600 & echo $! > pid; echo working; wait"
+    failure, printed = run_quietly(["sh", "-c", script], tmp_path, {"PATH": os.defpath}, timeout_s=0.5)
+    assert failure == "did not end within 0.5 s and was stopped"
+    assert printed == "working\n"
+    assert_ended(Path("/proc", (tmp_path / "pid").read_text().strip(), "stat"))
 
 
 def test_a_program_without_torch_is_inconclusive(run: Run) -> None:

@@ -41,7 +41,10 @@ def _function(ctx: click.Context, param: click.Parameter, values: tuple[str, ...
     return values
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    epilog="Such as: bem-migrate verify trace --out run.trace -- python train.py --config tiny.yaml",
+)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="File of the trace; replaced.")
 @click.option("--level", type=click.Choice(LEVELS), default="light", show_default=True, help="How much is digested.")
 @click.option("--steps", type=Window(), help="Record these steps only.")
@@ -82,13 +85,10 @@ def trace(
     quiet: bool,
     command: tuple[str, ...],
 ) -> None:
-    r"""Run COMMAND (a script, python -m, an installed program) and record what it trains.
+    """Run COMMAND (a script, python -m, an installed program) and record what it trains.
 
     The program is not edited and computes what it does without. Other ranks write OUT.rank1 and so on. A summary goes
     to stderr. Exit codes: 0 the trace is complete; 3 it is not, because the command failed or was stopped; 2 an error.
-
-    \b
-    bem-migrate verify trace --out run.trace -- python train.py --config tiny.yaml
     """
     settings = Settings(
         out=str(out.absolute()),

@@ -64,21 +64,38 @@ def launch(
     out = Path(settings.out)
     _prepare(out, settings)
     settings = replace(settings, launcher=os.getpid(), command=list(command), tool=__version__)
+    environment = _environment(settings, env if env is not None else dict(os.environ))
+    code, timed_out = run_group(command, timeout_s, grace_s, env=environment, **popen)
+    ended = Ended(code, timed_out, written(out))
+    for file in ended.files:
+        _finish(file, ended)
+    return ended
+
+
+def run_group(
+    command: Sequence[str], timeout_s: float | None = None, grace_s: float = GRACE_S, **popen: Any
+) -> tuple[int, bool]:
+    """Run a command in a session of its own and wait for it; signals are passed on to it.
+
+    Args:
+        command: Program and arguments.
+        timeout_s: After it the command and what it started get SIGTERM.
+        grace_s: And SIGKILL after that.
+        popen: More arguments for `subprocess.Popen`.
+
+    Returns:
+        Its exit code, and whether it was stopped because it took too long.
+
+    Raises:
+        BemError: It cannot be started.
+    """
     try:
-        process = subprocess.Popen(
-            list(command),
-            env=_environment(settings, env if env is not None else dict(os.environ)),
-            start_new_session=True,
-            **popen,
-        )
+        process = subprocess.Popen(list(command), start_new_session=True, **popen)
     except OSError as error:
         raise BemError(f"{command[0]}: cannot be run: {error.strerror or error}") from error
     with _passing_on(process):
         timed_out = _wait(process, timeout_s, grace_s)
-    ended = Ended(process.returncode, timed_out, written(out))
-    for file in ended.files:
-        _finish(file, ended)
-    return ended
+    return process.returncode, timed_out
 
 
 def written(out: Path) -> list[Path]:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
@@ -19,6 +18,7 @@ from migrate.cli import main
 from migrate.verify.trace.launch import launch
 from migrate.verify.trace.reader import read_trace
 from migrate.verify.trace.recording.settings import Settings
+from tests.verify.processes import assert_ended
 from tests.verify.trace.trainings import same
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -134,20 +134,7 @@ def test_a_command_that_hangs_is_stopped_with_what_it_started(tmp_path: Path) ->
     ended = launch(command, Settings(out=str(tmp_path / "run.trace")), timeout_s=0.5, grace_s=0.5, cwd=tmp_path)
     assert ended.timed_out
     assert ended.code == -signal.SIGKILL
-    state = Path("/proc", (tmp_path / "pid").read_text().strip(), "stat")
-    # A signal is on its way when the command has ended; on a busy machine it takes a while to arrive.
-    limit = time.monotonic() + 20
-    while is_running(state) and time.monotonic() < limit:
-        time.sleep(0.01)
-    assert not is_running(state)
-
-
-def is_running(state: Path) -> bool:
-    """Tell whether a process is there, and no zombie, by its file of the system."""
-    try:
-        return state.read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    assert_ended(Path("/proc", (tmp_path / "pid").read_text().strip(), "stat"))
 
 
 def test_stopping_the_command_stops_the_program(program: Path, tmp_path: Path) -> None:
@@ -272,6 +259,12 @@ def test_wrong_use(arguments: list[str], message: str, tmp_path: Path, monkeypat
     assert done.exit_code == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_help_ends_with_a_command_to_copy() -> None:
+    done = CliRunner().invoke(main, ["verify", "trace", "--help"])
+    assert "bem-migrate verify trace --out run.trace -- python" in done.stdout
+    assert "\\b" not in done.stdout
 
 
 def test_a_command_that_trains_nothing(run_cli: Run) -> None:
