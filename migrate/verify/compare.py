@@ -133,7 +133,7 @@ def _obstacles(reference: Trace, candidate: Trace, case: Case) -> Iterator[str]:
             yield f"{name}: {trace.problem}"
         if silent := _silent(trace, side)[0]:
             yield f"{name}: expected and never seen: {', '.join(silent)}"
-    for key in ("level", "window", "world_size"):
+    for key in ("level", "window", "stop_after", "world_size"):
         pair = [trace.header.get(key) for trace in (reference, candidate)]
         if pair[0] != pair[1]:
             yield f"the traces have another {key}: {pair[0]} and {pair[1]}"

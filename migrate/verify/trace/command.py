@@ -48,6 +48,7 @@ def _function(ctx: click.Context, param: click.Parameter, values: tuple[str, ...
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="File of the trace; replaced.")
 @click.option("--level", type=click.Choice(LEVELS), default="light", show_default=True, help="How much is digested.")
 @click.option("--steps", type=Window(), help="Record these steps only.")
+@click.option("--stop-after", type=click.IntRange(min=1), help="End the command after so many steps.")
 @click.option("--states-every", type=click.IntRange(min=1), help="Save the full state after each so many steps.")
 @click.option("--states", type=click.Path(path_type=Path), help="Folder for states.  [default: OUT.states]")
 @click.option(
@@ -75,6 +76,7 @@ def trace(
     out: Path,
     level: str,
     steps: tuple[int, int] | None,
+    stop_after: int | None,
     states_every: int | None,
     states: Path | None,
     inject: Path | None,
@@ -94,6 +96,7 @@ def trace(
         out=str(out.absolute()),
         level=level,
         window=steps,
+        stop_after=stop_after or 0,
         states_every=states_every or 0,
         states=str((states or Path(f"{out}.states")).absolute()),
         inject=str(inject.absolute()) if inject else None,
@@ -135,8 +138,9 @@ def _read(ended: Ended) -> list[Trace]:
 def _show(ended: Ended, traces: list[Trace]) -> None:
     for one in traces:
         counts = f"{len(one.steps)} steps, {len(one.evaluations)} evaluations, {len(one.checkpoints)} checkpoints"
-        click.echo(f"{one.path}: {one.problem or 'complete'}; {counts}", err=True)
         footer = one.footer or {}
+        stopped = f", stopped after step {footer['stopped_after']}" if footer.get("stopped_after") else ""
+        click.echo(f"{one.path}: {one.problem or 'complete'}{stopped}; {counts}", err=True)
         if footer.get("never_fired"):
             click.echo(f"  never seen: {', '.join(footer['never_fired'])}", err=True)
         for note in footer.get("notes", []):

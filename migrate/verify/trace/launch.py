@@ -65,7 +65,9 @@ def launch(
     _prepare(out, settings)
     settings = replace(settings, launcher=os.getpid(), command=list(command), tool=__version__)
     environment = _environment(settings, env if env is not None else dict(os.environ))
-    code, timed_out = run_group(command, timeout_s, grace_s, env=environment, **popen)
+    code, timed_out = run_group(
+        command, timeout_s, grace_s, leave_nothing=bool(settings.stop_after), env=environment, **popen
+    )
     ended = Ended(code, timed_out, written(out))
     for file in ended.files:
         _finish(file, ended)
@@ -73,7 +75,12 @@ def launch(
 
 
 def run_group(
-    command: Sequence[str], timeout_s: float | None = None, grace_s: float = GRACE_S, **popen: Any
+    command: Sequence[str],
+    timeout_s: float | None = None,
+    grace_s: float = GRACE_S,
+    *,
+    leave_nothing: bool = False,
+    **popen: Any,
 ) -> tuple[int, bool]:
     """Run a command in a session of its own and wait for it; signals are passed on to it.
 
@@ -81,6 +88,7 @@ def run_group(
         command: Program and arguments.
         timeout_s: After it the command and what it started get SIGTERM.
         grace_s: And SIGKILL after that.
+        leave_nothing: Also end what it has left behind when it ends by itself.
         popen: More arguments for `subprocess.Popen`.
 
     Returns:
@@ -95,6 +103,8 @@ def run_group(
         raise BemError(f"{command[0]}: cannot be run: {error.strerror or error}") from error
     with _passing_on(process):
         timed_out = _wait(process, timeout_s, grace_s)
+    if leave_nothing:
+        _signal(process, signal.SIGKILL)
     return process.returncode, timed_out
 
 
@@ -115,8 +125,9 @@ def _prepare(out: Path, settings: Settings) -> None:
         raise BemError(f"{out}: a folder: expected a file")
     for old in written(out):
         old.unlink()
-    if settings.states_every and Path(settings.states).is_dir():
-        shutil.rmtree(settings.states)
+    for wanted, folder in ((settings.states_every, settings.states), (settings.values, settings.values)):
+        if wanted and Path(folder).is_dir():
+            shutil.rmtree(folder)
 
 
 def _environment(settings: Settings, env: dict[str, str]) -> dict[str, str]:

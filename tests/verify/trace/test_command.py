@@ -137,6 +137,47 @@ def test_a_command_that_hangs_is_stopped_with_what_it_started(tmp_path: Path) ->
     assert_ended(Path("/proc", (tmp_path / "pid").read_text().strip(), "stat"))
 
 
+STUBBORN = """
+    import atexit, sys, time
+    import torch
+    from torch.utils.data import DataLoader, TensorDataset
+
+    atexit.register(lambda: open("atexit", "w").close())
+    model = torch.nn.Linear(4, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    loader = DataLoader(TensorDataset(torch.randn(400, 4)), num_workers=1)
+    while True:
+        try:
+            for (x,) in loader:
+                model(x).sum().backward()
+                optimizer.step()
+                print("step", end=" ")
+        except BaseException:
+            pass
+        finally:
+            open("finally", "w").close()
+"""
+
+
+def test_a_program_is_ended_after_a_step_whatever_it_catches(tmp_path: Path, run_cli: Run) -> None:
+    (tmp_path / "train.py").write_text(dedent(STUBBORN))
+    done = trace(run_cli, sys.executable, "train.py", options=("--stop-after", "3", "--steps", "1:3"))
+    assert done.returncode == 0, done.stderr
+    assert "run.trace: complete, stopped after step 3; 2 steps" in done.stderr
+    assert done.stdout == "step step "
+    found = read_trace(tmp_path / "run.trace")
+    assert [step.number for step in found.steps] == [1, 2]
+    assert (found.footer or {})["stopped_after"] == found.header["stop_after"] == 3
+    assert found.rest is None
+    assert not {"atexit", "finally"} & {path.name for path in tmp_path.iterdir()}
+
+
+def test_a_program_that_ends_before_is_not_stopped(program: Path, tmp_path: Path, run_cli: Run) -> None:
+    done = trace(run_cli, sys.executable, str(program), options=("--stop-after", "7"))
+    assert "run.trace: complete; 6 steps" in done.stderr
+    assert (tmp_path / "end.pt").exists()
+
+
 def test_stopping_the_command_stops_the_program(program: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "migrate.cli", "verify", "trace", "--out", "run.trace", "--", sys.executable]
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}

@@ -48,6 +48,7 @@ def start(settings: Settings) -> tuple[Record, Path]:
         "tool": settings.tool,
         "level": settings.level,
         "window": settings.window,
+        "stop_after": settings.stop_after or None,
         "command": settings.command,
         "cwd": os.getcwd(),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

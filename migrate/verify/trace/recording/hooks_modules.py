@@ -71,16 +71,23 @@ def _deep_call(recorder: Recorder, module: nn.Module, original: Any, args: Any, 
 def _called(recorder: Recorder, module: nn.Module, inputs: str, result: Any) -> None:
     entry, path = recorder.paths.get(id(module), (-1, type(module).__qualname__))
     place = {"entry": entry, "path": path}
-    recorder.now.calls.append({**place, "inputs": inputs, "outputs": digest(result)})
+    _note(recorder, {**place, "inputs": inputs, "outputs": digest(result)}, result)
     for at, leaf in enumerate(leaves(result)):
         # A parameter that a module returns would keep its hook for all later passes.
         if isinstance(leaf, Tensor) and leaf.grad_fn is not None and torch.is_grad_enabled():
             leaf.register_hook(_gradient(recorder, {**place, "output": at}))  # type: ignore[no-untyped-call]
 
 
+def _note(recorder: Recorder, call: dict[str, Any], value: Any) -> None:
+    """Add a record of a call; its value is saved where it belongs to a step and not to an evaluation."""
+    recorder.now.calls.append(call)
+    if recorder.now is recorder.events:
+        recorder.values.save(recorder.num_steps, len(recorder.events.calls) - 1, value)
+
+
 def _gradient(recorder: Recorder, place: dict[str, Any]) -> Any:
     def hook(gradient: Tensor) -> None:
-        recorder.guarded(lambda: recorder.now.calls.append({**place, "gradient": digest(gradient)}))
+        recorder.guarded(lambda: _note(recorder, {**place, "gradient": digest(gradient)}, gradient))
 
     return hook
 

@@ -17,7 +17,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from .digests import number
 from .patching import Patches
 from .recorder import Recorder
-from .waking import awake
+from .waking import awake, end
 
 _EPSILON = 1e-6  # that torch.nn.utils adds to the norm
 _MARK = "_bem_migrate_traced"
@@ -51,6 +51,8 @@ def _before_step(recorder: Recorder, optimizer: Optimizer) -> None:
 def _after_step(recorder: Recorder, optimizer: Optimizer) -> None:
     if not is_compiling():
         recorder.guarded(recorder.after_step, optimizer)
+        if recorder.over:
+            end(recorder)
 
 
 def _override(patches: Patches, value: Any, name: str, base: type, make: Callable[[Any], Any]) -> None:

@@ -23,6 +23,7 @@ from .settings import Settings
 from .states import States
 from .stream import Record, Writer, seal
 from .tensors import Tables, roots_of
+from .values import Values
 
 # How many renewals of a generator's 624 words are followed to count what was drawn.
 _ROUNDS = {"light": 0, "full": 8, "deep": 4096}
@@ -69,6 +70,8 @@ class Recorder:
         self.tables = Tables(self.names, settings.level)
         self.generators = Generators(_ROUNDS[settings.level])
         self.states = States(settings, self.names)
+        self.values = Values(settings)
+        self.stopped = False
         self.writer: Writer | None = None
         self.error: str | None = None
         self.exception: str | None = None
@@ -108,6 +111,12 @@ class Recorder:
         if self.error is None:
             self.error = f"{type(error).__name__}: {error}"
             sys.stderr.write(f"bem-migrate: the tracer stopped: {self.error}\n")
+
+    @property
+    def over(self) -> bool:
+        """Tell whether the program is to be ended: nothing more of it is wanted, or nothing can be recorded."""
+        limit = self.settings.stop_after
+        return bool(limit) and not self.dormant and (self.num_steps >= limit or self.error is not None)
 
     def within(self, hook: str) -> _Within:
         """Return a block in which calls of a hook are part of one that was noted."""
@@ -342,7 +351,8 @@ class Recorder:
             return
         self.closed = True
         self.guarded(self.end_evaluation)
-        self.guarded(self._write_rest)
+        if not self.stopped:
+            self.guarded(self._write_rest)
         self.guarded(self._refuse_compiled_steps)
         self.active = False
         if self.writer is None:
@@ -379,6 +389,7 @@ class Recorder:
             "records": writer.num_records,
             "fired": dict(sorted(self.fired.items())),
             "never_fired": sorted(hook for hook in self.expected if not self.fired[hook]),
+            "stopped_after": self.num_steps if self.stopped else None,
             "notes": self.notes,
             "exception": self.exception,
             "error": self.error,

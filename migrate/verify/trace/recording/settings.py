@@ -17,8 +17,11 @@ class Settings:
         out: The file of the trace, absolute; other ranks and processes add to its name.
         level: One of `LEVELS`.
         window: First step and end of what is recorded; None for all.
+        stop_after: End the program after so many steps; 0 for never.
         states_every: Save the full state after each so many steps; 0 for never.
         states: Folder for them.
+        values: Folder for the outputs of modules and their gradients in one step, at level ``deep``; empty for none.
+        values_of: That step.
         inject: Folder of states of another run that are put into this one after each step; None for none.
         names: Names of tensors in those states, and what they are called here, where that is something else.
         expect: Hooks that must fire besides those that always must.
@@ -31,8 +34,11 @@ class Settings:
     out: str
     level: str = "light"
     window: tuple[int, int] | None = None
+    stop_after: int = 0
     states_every: int = 0
     states: str = ""
+    values: str = ""
+    values_of: int = 0
     inject: str | None = None
     names: dict[str, str] = field(default_factory=dict)
     expect: list[str] = field(default_factory=list)

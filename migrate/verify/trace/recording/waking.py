@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import multiprocessing
 import os
 import sys
 from multiprocessing import util
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from .fingerprint import unused
 from .recorder import Recorder
@@ -32,6 +33,18 @@ def watch(recorder: Recorder) -> None:
         return before(kind, error, trace)
 
     sys.excepthook = excepthook
+
+
+def end(recorder: Recorder) -> NoReturn:
+    """End the trace and then the program, at once: neither its handlers nor its ``finally`` blocks run any more."""
+    recorder.stopped = True
+    recorder.close()
+    for child in multiprocessing.active_children():
+        child.terminate()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            stream.flush()
+    os._exit(0 if recorder.error is None else 1)
 
 
 def _close(recorder: Recorder) -> None:

@@ -1,0 +1,43 @@
+"""What modules give in one step, and the gradients of that, beside a trace of level ``deep``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .digests import leaves
+from .settings import Settings
+
+# The program's `torch.save` may be replaced by the hooks.
+_save = torch.save
+MOST_BYTES = 1 << 30
+
+
+def value_name(call: int) -> str:
+    """Return the name of the file that belongs to a record in ``calls`` of the step, by its place there."""
+    return f"call_{call:06d}.pt"
+
+
+class Values:
+    """Saves values where the settings say so, as many as fit into a limit."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.folder = Path(settings.values) if settings.values else None
+        self.step = settings.values_of
+        self.left_bytes = MOST_BYTES
+
+    def save(self, step: int, call: int, value: Any) -> None:
+        """Save the tensors in a value that a record in ``calls`` has the digest of."""
+        if self.folder is None or step != self.step:
+            return
+        tensors = [leaf.detach() for leaf in leaves(value) if isinstance(leaf, Tensor)]
+        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        if size > self.left_bytes:
+            return
+        self.left_bytes -= size
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # A view would be saved with all of what it is a view of.
+        _save([tensor.cpu().clone() for tensor in tensors], self.folder / value_name(call))
