@@ -32,7 +32,7 @@ Feature = Literal[
     "schedule",
 ]
 FEATURES: tuple[str, ...] = get_args(Feature)
-PLACEHOLDERS = ("case", "config", "out", "python", "seed", "shared")
+PLACEHOLDERS = ("case", "checkpoint", "config", "out", "python", "seed", "shared")
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
 
@@ -52,6 +52,10 @@ class Side:
         environment: Variables on top of the pinned ones; filled in like the command.
         metrics: Functions whose results are metrics, as ``module:qualified.name``.
         expect: Hooks that must fire, such as ``clip`` or ``scheduler``.
+        checkpoints: Pattern for the paths of checkpoints, files or folders, that it writes below ``{out}``; a group
+            in it is the number of optimizer steps that were done.
+        checkpoint_steps: Steps that one of that number stands for, such as those of an epoch.
+        resume: Words added to the command so that it goes on from one; ``{checkpoint}`` is its path.
     """
 
     command: list[str]
@@ -60,6 +64,9 @@ class Side:
     environment: dict[str, str] = field(default_factory=dict)
     metrics: list[str] = field(default_factory=list)
     expect: list[str] = field(default_factory=list)
+    checkpoints: str | None = None
+    checkpoint_steps: Positive = 1
+    resume: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +140,9 @@ class Case:
         only_reference: Patterns for whole names of buffers and frozen parameters that the candidate rightly lacks, and
             why; what an optimizer has is always compared.
         only_candidate: The same for those that the reference lacks.
+        checkpoint_names: Patterns for whole dotted keys of the reference's checkpoints, and what stands for them in the
+            candidate's.
+        checkpoint_only: Pattern for the keys that are compared in checkpoints, as the candidate has them.
         features: What must have happened in the runs.
         tolerance: Without it the runs must be the same bit for bit.
         equivalence: Compare metrics over seeds instead of steps.
@@ -154,6 +164,8 @@ class Case:
     names: dict[str, str] = field(default_factory=dict)
     only_reference: dict[str, str] = field(default_factory=dict)
     only_candidate: dict[str, str] = field(default_factory=dict)
+    checkpoint_names: dict[str, str] = field(default_factory=dict)
+    checkpoint_only: str = ".*"
     features: list[Feature] = field(default_factory=list)
     tolerance: Tolerance | None = None
     equivalence: Equivalent | None = None
@@ -161,11 +173,21 @@ class Case:
     folder: Path = Path()
 
     def filled(
-        self, part: Side | Preparation, seed: int, out: Path, shared: Path, python: str
+        self,
+        part: Side | Preparation,
+        seed: int,
+        out: Path,
+        shared: Path,
+        python: str,
+        checkpoint: Path | None = None,
     ) -> tuple[list[str], dict[str, str]]:
-        """Return the command and the variables of a side or of the preparation with their placeholders filled in."""
+        """Return the command and the variables of a side or of the preparation with their placeholders filled in.
+
+        With a checkpoint, the words with which a side goes on from it are added.
+        """
         values = {
             "case": str(self.folder.resolve()),
+            "checkpoint": str(checkpoint),
             "config": str((self.folder / (self.config or "")).resolve()),
             "out": str(out),
             "python": python,
@@ -176,7 +198,10 @@ class Case:
         def fill(text: str) -> str:
             return _PLACEHOLDER.sub(lambda found: values[found[1]], text)
 
-        return [fill(word) for word in part.command], {name: fill(text) for name, text in part.environment.items()}
+        more = part.resume if checkpoint is not None and isinstance(part, Side) else []
+        return [fill(word) for word in (*part.command, *more)], {
+            name: fill(text) for name, text in part.environment.items()
+        }
 
 
 def plain_case(name: str = "compare", **options: object) -> Case:
@@ -222,6 +247,9 @@ def _problems(case: Case) -> Iterator[Problem]:
     for pattern, replacement in case.names.items():
         yield from _pattern_problems(("names", pattern), pattern, replacement)
     yield from _lone_problems(case)
+    for pattern, replacement in case.checkpoint_names.items():
+        yield from _pattern_problems(("checkpoint_names", pattern), pattern, replacement)
+    yield from _pattern_problems(("checkpoint_only",), case.checkpoint_only)
     if case.equivalence and len(case.seeds) < 3:
         yield Problem(("seeds",), f"{len(case.seeds)} given; a statistical comparison needs at least 3")
 
@@ -243,10 +271,28 @@ def _side_problems(case: Case, part: Side | Preparation, where: tuple[str | int,
         yield from _placeholder_problems(case, (*where, "command", number), word)
     for variable, text in part.environment.items():
         yield from _placeholder_problems(case, (*where, "environment", variable), text)
+    if isinstance(part, Side):
+        yield from _resume_problems(case, part, where)
     code = part.code if isinstance(part, Side) else []
     for key, folder in (("folder", part.folder), *(("code", one) for one in code)):
         if not (case.folder / folder).is_dir():
             yield Problem((*where, key), f"there is no folder {case.folder / folder}")
+
+
+def _resume_problems(case: Case, side: Side, where: tuple[str | int, ...]) -> Iterator[Problem]:
+    for number, word in enumerate(side.resume):
+        yield from _placeholder_problems(case, (*where, "resume", number), word)
+    if side.resume and not any("{checkpoint}" in word for word in side.resume):
+        yield Problem((*where, "resume"), "no word has {checkpoint}, the path of what it goes on from")
+    if side.resume and side.checkpoints is None:
+        yield Problem((*where, "checkpoints"), "missing: 'resume' needs a pattern for the checkpoints below {out}")
+    if side.checkpoints is not None:
+        problems = [*_pattern_problems((*where, "checkpoints"), side.checkpoints)]
+        yield from problems
+        if not problems and re.compile(side.checkpoints).groups > 1:
+            yield Problem(
+                (*where, "checkpoints"), "expected one group, the number of steps; (?:...) groups without a number"
+            )
 
 
 def _placeholder_problems(case: Case, where: tuple[str | int, ...], text: str) -> Iterator[Problem]:
@@ -258,6 +304,8 @@ def _placeholder_problems(case: Case, where: tuple[str | int, ...], text: str) -
             yield Problem(where, "{config} is used, and the case has no key 'config'")
         if found == "shared" and not case.prepare:
             yield Problem(where, "{shared} is used, and the case has no key 'prepare'")
+        if found == "checkpoint" and "resume" not in where:
+            yield Problem(where, "{checkpoint} is for the words of 'resume'")
         if found == "out" and where[0] == "prepare":
             yield Problem(where, "{out} is of a side; the preparation writes to {shared}")
 

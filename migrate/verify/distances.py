@@ -26,19 +26,22 @@ class Distance:
         max_ulp: Most representable numbers between two elements; None for types that are not floating point.
         num_different: Elements whose bits differ.
         note: What numbers cannot say, such as other shapes.
+        first_index: Of the first element, in the order of memory, whose bits differ.
     """
 
     relative: float
     max_ulp: float | None = None
     num_different: int = 0
     note: str = ""
+    first_index: tuple[int, ...] | None = None
 
     def __str__(self) -> str:
         """Return it in words."""
         if self.note:
             return self.note
         ulp = "" if self.max_ulp is None else f", at most {self.max_ulp:.3g} ULP"
-        return f"{self.num_different} elements differ, relative error {self.relative:.3g}{ulp}"
+        first = f"; the first at {list(self.first_index)}" if self.first_index else ""
+        return f"{self.num_different} elements differ, relative error {self.relative:.3g}{ulp}{first}"
 
 
 def distance(reference: Tensor, candidate: Tensor) -> Distance:
@@ -49,16 +52,21 @@ def distance(reference: Tensor, candidate: Tensor) -> Distance:
     if reference.shape != candidate.shape or reference.dtype != candidate.dtype:
         return Distance(math.inf, note=f"{describe(reference)} and {describe(candidate)}")
     one, other = (value.detach().cpu().contiguous() for value in (reference, candidate))
-    different = _different(one, other)
+    where = _different(one, other)
+    different = int(where.sum())
     if not different:
         return Distance(0.0, 0.0 if one.is_floating_point() else None)
+    place = int(where.nonzero()[0])
+    first_index = tuple(int(axis) for axis in torch.unravel_index(torch.tensor(place), one.shape))
     if one.is_complex():
         one, other = torch.view_as_real(one), torch.view_as_real(other)
     first, second = one.double(), other.double()
     if not torch.equal(first.isfinite(), second.isfinite()):
-        return Distance(math.inf, None, different, "values that are not finite are in other places")
+        note = "values that are not finite are in other places"
+        return Distance(math.inf, None, different, note, first_index)
     finite = first.isfinite()
-    return Distance(_relative(first[finite], second[finite]), _max_ulp(one[finite], other[finite]), different)
+    relative, ulp = _relative(first[finite], second[finite]), _max_ulp(one[finite], other[finite])
+    return Distance(relative, ulp, different, first_index=first_index)
 
 
 def describe(tensor: Tensor) -> str:
@@ -66,11 +74,11 @@ def describe(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
 
 
-def _different(one: Tensor, other: Tensor) -> int:
-    """Count the elements whose bits differ."""
+def _different(one: Tensor, other: Tensor) -> Tensor:
+    """Return which elements differ in their bits, flat."""
     width = max(1, one.element_size())
     pair = [value.reshape(-1).view(torch.uint8).reshape(-1, width) for value in (one, other)]
-    return int((pair[0] != pair[1]).any(dim=1).sum()) if one.numel() else 0
+    return (pair[0] != pair[1]).any(dim=1)
 
 
 def _relative(first: Tensor, second: Tensor) -> float:

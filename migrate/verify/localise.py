@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from migrate.verify.names import renamed
@@ -10,6 +11,30 @@ from migrate.verify.trace.reader import Names, Step, Trace
 from migrate.verify.verdict import Divergence, Localised
 
 Call = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two records in ``calls`` of a step whose values differ.
+
+    Attributes:
+        what: ``output``, or ``gradient`` of it.
+        reference: Place of the one.
+        candidate: Place of the other.
+    """
+
+    what: str
+    reference: int
+    candidate: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    detail: str
+    module: str
+    phase: str
+    pair: Pair
+
 
 # What a difference that begins in a phase usually comes from.
 _CAUSES = {
@@ -35,7 +60,13 @@ def cause_of(first: Divergence) -> str:
     return _CAUSES[first.phase]
 
 
-def localise(reference: Trace, candidate: Trace, first: Divergence, patterns: dict[str, str]) -> Localised:
+def localise(
+    reference: Trace,
+    candidate: Trace,
+    first: Divergence,
+    patterns: Mapping[str, str],
+    before: tuple[int, int] = (0, 0),
+) -> tuple[Localised, Pair | None]:
     """Find the first module whose inputs agree and whose output differs, and the first random draw that does.
 
     Args:
@@ -43,24 +74,26 @@ def localise(reference: Trace, candidate: Trace, first: Divergence, patterns: di
         candidate: The same.
         first: What was found before.
         patterns: Names in the candidate for names of the reference, as the case has them.
+        before: Steps that were done before the first one of each trace.
+
+    Returns:
+        What was found, and where the two calls are whose values differ.
     """
-    pair = [_step(trace, first.step) for trace in (reference, candidate)]
+    pair = [_step(trace, first.step - done) for trace, done in zip((reference, candidate), before, strict=True)]
     one, other = pair
     if one is None or other is None:
-        return Localised(f"step {first.step} was not reached again", cause=cause_of(first))
+        return Localised(f"step {first.step} was not reached again", cause=cause_of(first)), None
     draws = _draws(one, other)
     if draws is not None and first.phase == "rng":
-        return draws
+        return draws, None
     calls = [list(_calls(trace, step)) for trace, step in zip((reference, candidate), (one, other), strict=True)]
     forward = _first_forward(*_with(calls, "outputs"), patterns)
     found = forward or _first_gradient(*_with(calls, "gradient"), patterns)
     if found is None:
         detail = f"all {len(calls[0])} calls of modules agree; the difference begins in phase {first.phase}"
-        return Localised(detail, cause=cause_of(first))
-    detail, module, phase = found
-    return Localised(
-        detail, module, cause=_CAUSES[phase if first.phase not in ("data", "rng", "mode") else first.phase]
-    )
+        return Localised(detail, cause=cause_of(first)), None
+    cause = found.phase if first.phase not in ("data", "rng", "mode") else first.phase
+    return Localised(found.detail, found.module, cause=_CAUSES[cause]), found.pair
 
 
 def _step(trace: Trace, number: int) -> Step | None:
@@ -69,10 +102,10 @@ def _step(trace: Trace, number: int) -> Step | None:
 
 
 def _calls(trace: Trace, step: Step) -> Iterator[Call]:
-    """Yield the calls of a step with the full path of each module."""
+    """Yield the calls of a step with the full path of each module, and their places."""
     names = trace.names_of(step)
-    for call in step.calls:
-        yield {**call, "path": _path(names, call)}
+    for place, call in enumerate(step.calls):
+        yield {**call, "path": _path(names, call), "place": place}
 
 
 def _with(sides: Sequence[Sequence[Call]], key: str) -> tuple[list[Call], list[Call]]:
@@ -86,37 +119,36 @@ def _path(names: Names, call: Call) -> str:
     return ".".join(part for part in (above, call["path"]) if part)
 
 
-def _first_forward(one: Sequence[Call], other: Sequence[Call], patterns: dict[str, str]) -> tuple[str, str, str] | None:
+def _first_forward(one: Sequence[Call], other: Sequence[Call], patterns: Mapping[str, str]) -> _Found | None:
     """Return what is first in the forward pass: calls come in the order in which they end, the innermost first."""
-    later = _by_path(other)
-    inside = None
-    for call in one:
-        same = later.get(_renamed(call["path"], patterns), [])
-        match = same.pop(0) if same else None
-        if match is None:
-            continue
+    inside: _Found | None = None
+    for call, match in _matched(one, other, patterns):
+        pair = Pair("output", call["place"], match["place"])
         if call["inputs"] != match["inputs"]:
-            inside = inside or call["path"]
+            detail = "its inputs differ, and no module before it is the cause"
+            inside = inside or _Found(detail, call["path"], "forward", pair)
         elif call["outputs"] != match["outputs"]:
             detail = "its inputs agree and its output differs"
-            detail += f"; the first difference in it is what it gives to {inside}" if inside else ""
-            return detail, call["path"] or "(the model)", "forward"
-    if inside is None:
-        return None
-    return "its inputs differ, and no module before it is the cause", inside, "forward"
+            detail += f"; the first difference in it is what it gives to {inside.module}" if inside else ""
+            return _Found(detail, call["path"] or "(the model)", "forward", pair)
+    return inside
 
 
-def _first_gradient(
-    one: Sequence[Call], other: Sequence[Call], patterns: dict[str, str]
-) -> tuple[str, str, str] | None:
+def _first_gradient(one: Sequence[Call], other: Sequence[Call], patterns: Mapping[str, str]) -> _Found | None:
+    for call, match in _matched(one, other, patterns):
+        if call["gradient"] != match["gradient"]:
+            detail = "the gradient of its output is the first that differs in the backward pass"
+            pair = Pair("gradient", call["place"], match["place"])
+            return _Found(detail, call["path"] or "(the model)", "backward", pair)
+    return None
+
+
+def _matched(one: Sequence[Call], other: Sequence[Call], patterns: Mapping[str, str]) -> Iterator[tuple[Call, Call]]:
+    """Yield each call with that of the same module on the other side, in order; others are left out."""
     later = _by_path(other)
     for call in one:
-        same = later.get(_renamed(call["path"], patterns), [])
-        match = same.pop(0) if same else None
-        if match is not None and call["gradient"] != match["gradient"]:
-            detail = "the gradient of its output is the first that differs in the backward pass"
-            return detail, call["path"] or "(the model)", "backward"
-    return None
+        if same := later.get(_renamed(call["path"], patterns), []):
+            yield call, same.pop(0)
 
 
 def _by_path(calls: Sequence[Call]) -> dict[str, list[Call]]:
@@ -126,7 +158,7 @@ def _by_path(calls: Sequence[Call]) -> dict[str, list[Call]]:
     return found
 
 
-def _renamed(path: str, patterns: dict[str, str]) -> str:
+def _renamed(path: str, patterns: Mapping[str, str]) -> str:
     """Return what the candidate calls a module: patterns are for tensors, so one of its tensors is tried."""
     new = renamed(path, patterns)
     if new != path or not path:

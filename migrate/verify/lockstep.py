@@ -30,6 +30,24 @@ Key = tuple[int, str, str]
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """The states that a run has saved.
+
+    Attributes:
+        folder: Where they are.
+        before: Steps that were done before the first of this run, where it went on from a checkpoint.
+    """
+
+    folder: Path
+    before: int = 0
+
+    def steps(self) -> dict[int, Path]:
+        """Return them by the number of steps done."""
+        paths = sorted(self.folder.glob("after_*.pt"))
+        return {self.before + int(path.stem.removeprefix("after_")): path for path in paths}
+
+
+@dataclass(frozen=True, slots=True)
 class Update:
     """How far the update of a tensor is from that of the reference.
 
@@ -180,34 +198,35 @@ def _largest(found: Mapping[Key, Update], step: int, kind: str) -> float:
 
 
 def with_errors(
-    divergences: Sequence[Divergence], reference: Path, other: Path, match: Match
+    divergences: Sequence[Divergence], reference: Kept, other: Kept, match: Match
 ) -> tuple[Divergence, ...]:
     """Return differences with the relative error of each tensor, where both runs saved the state after that step."""
+    places = reference.steps(), other.steps()
     tables: dict[int, dict[tuple[str, str], float]] = {}
     found = []
     for one in divergences:
         if one.step not in tables:
-            tables[one.step] = _errors_at(reference / file_name(one.step), other / file_name(one.step), match)
+            tables[one.step] = _errors_at(places[0].get(one.step), places[1].get(one.step), match)
         error = tables[one.step].get((one.channel, one.key), one.error)
         found.append(dataclasses.replace(one, error=error))
     return tuple(found)
 
 
-def _errors_at(reference: Path, other: Path, match: Match) -> dict[tuple[str, str], float]:
-    if not (reference.exists() and other.exists()):
+def _errors_at(reference: Path | None, other: Path | None, match: Match) -> dict[tuple[str, str], float]:
+    if reference is None or other is None:
         return {}
     pairs = _pairs(_load(reference), _load(other), match)
     return {(kind, name): distance(one, two).relative for kind, name, one, two in pairs}
 
 
-def free_drift(reference: Path, other: Path, match: Match) -> tuple[Series, ...]:
+def free_drift(reference: Kept, other: Kept, match: Match) -> tuple[Series, ...]:
     """Return how far tensors of two free runs are apart, relative to their size, by the states that both saved."""
-    names = sorted(path.name for path in reference.glob("after_*.pt") if (other / path.name).exists())
-    steps = [int(name.removeprefix("after_").removesuffix(".pt")) for name in names]
+    first, second = reference.steps(), other.steps()
+    steps = [step for step in first if step in second]
     errors: dict[str, list[float]] = {kind: [] for kind in ("parameters", "state", "buffers")}
-    for name in names:
+    for step in steps:
         totals = dict.fromkeys(errors, (0.0, 0.0))
-        for kind, _, one, two in _pairs(_load(reference / name), _load(other / name), match):
+        for kind, _, one, two in _pairs(_load(first[step]), _load(second[step]), match):
             apart, size = totals[kind]
             delta = (one.double() - two.double()).norm().item() ** 2 if one.shape == two.shape else math.inf
             totals[kind] = apart + delta, size + one.double().norm().item() ** 2

@@ -10,7 +10,7 @@ from migrate.verify.cases import Case, Equivalent
 from migrate.verify.collector import number
 from migrate.verify.equivalence import MetricRow, compare_metrics
 from migrate.verify.guards import guards_of
-from migrate.verify.run import Recorded, Runner, SideFailed
+from migrate.verify.runner import Recorded, Runner, SideFailed
 from migrate.verify.trace.reader import Trace
 from migrate.verify.verdict import Guard, Outcome, Verdict
 

@@ -151,15 +151,56 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
+class Apart:
+    """How far a tensor is from its counterpart on the other side.
+
+    Attributes:
+        what: Such as ``output``.
+        form: Type and shape; both where they differ.
+        num_elements: How many it has.
+        num_different: Those whose bits differ.
+        relative: ``||a - b|| / ||a||`` (Frobenius).
+        max_ulp: Most representable numbers between two elements; None for types that are not floating point.
+        first_index: Of the first element that differs.
+        reference: That element of the reference.
+        candidate: That of the candidate.
+        note: What numbers cannot say.
+    """
+
+    what: str
+    form: str
+    num_elements: int
+    num_different: int
+    relative: float
+    max_ulp: float | None = None
+    first_index: tuple[int, ...] | None = None
+    reference: str = ""
+    candidate: str = ""
+    note: str = ""
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        parts = [f"{self.what} {self.form}"]
+        if self.num_different:
+            parts.append(f"{self.num_different} of {self.num_elements} elements differ")
+        parts.append(self.note or f"relative error {self.relative:.3g}")
+        parts += [f"at most {self.max_ulp:.3g} ULP"] if self.max_ulp is not None else []
+        if self.first_index is not None:
+            parts.append(f"the first at {list(self.first_index)}: {self.reference} and {self.candidate}")
+        return f"{parts[0]}: {', '.join(parts[1:])}"
+
+
+@dataclass(frozen=True, slots=True)
 class Localised:
     """What replaying the first step that differs has found.
 
     Attributes:
         module: The first module whose inputs agree and whose output differs; None where there is none.
         detail: What was found, in a sentence.
-        error: Relative Frobenius error of its output, if values were kept.
+        error: Relative Frobenius error of its output, or of the gradient of that, if values were kept.
         cause: The likely class of cause.
         stack: Of the first random draw that is extra or missing, innermost call last.
+        apart: More on the same tensor.
     """
 
     detail: str
@@ -167,6 +208,7 @@ class Localised:
     error: float | None = None
     cause: str = ""
     stack: tuple[str, ...] = ()
+    apart: Apart | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

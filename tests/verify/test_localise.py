@@ -41,7 +41,7 @@ def located(kind: type[Toy], folder: Path, names: dict[str, str] | None = None) 
     assert first is not None
     assert first.step == AT
     deep = [one(folder, AT).record(folder / "run.trace", level="deep", steps=window) for one in (Short, kind)]
-    return localise(deep[0], deep[1], first, case.names)
+    return localise(deep[0], deep[1], first, case.names)[0]
 
 
 def detach(model: Any) -> None:

@@ -10,6 +10,7 @@ import pytest
 from torch.optim import SGD, Optimizer
 
 from migrate.verify import run
+from migrate.verify import runner as runners
 from migrate.verify.cases import Case, Side, Tolerance
 from migrate.verify.children import Finished
 from migrate.verify.verdict import Outcome, Verdict
@@ -59,16 +60,17 @@ KINDS = {kind.__name__: kind for kind in (Plain, Limit, Noisy, Longer)}
 ENDED = Finished(("x",), 0, 0.1, False, (Path("x"),), "")
 
 
-class InProcess(run.Runner):
+class InProcess(runners.Runner):
     """Runs a toy where a process would be started."""
 
-    def record(self, name: str, side: Side, **settings: Any) -> run.Recorded:
+    def record(self, name: str, side: Side, checkpoint: Path | None = None, **settings: Any) -> runners.Recorded:
         path = self.folder / f"{name}.trace"
         given = {"level": "full", **settings}
         given["steps"] = given.pop("window", None)
+        given.pop("values_of", None)  # There is no file of them then.
         trace = KINDS[side.command[0]](self.folder).record(path, **given)
         self.sides[name] = {}
-        return run.Recorded(ENDED, {"": trace}, Path(f"{path}.states"))
+        return runners.Recorded(ENDED, {"": trace}, self.folder, Path(f"{path}.states"), Path(f"{path}.values"))
 
 
 def decided(folder: Path, reference: str, candidate: str, **case: Any) -> tuple[Verdict, list[str]]:

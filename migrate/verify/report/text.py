@@ -65,6 +65,8 @@ def _show_details(verdict: Verdict, console: Console, everything: bool) -> None:
     if verdict.localised is not None:
         where = f"  module {verdict.localised.module}: " if verdict.localised.module else "  "
         console.print(f"{where}{verdict.localised.detail}", markup=False, highlight=False)
+        if verdict.localised.apart is not None:
+            console.print(f"    {verdict.localised.apart}", markup=False, highlight=False)
         if verdict.localised.cause:
             console.print(f"  likely cause: {verdict.localised.cause}", markup=False, highlight=False)
         for frame in verdict.localised.stack:
