@@ -1,7 +1,8 @@
 """Runs the old router in a process of its own: ``python legacy_router.py FOLDER JOB``, where the job is JSON.
 
-``python legacy_router.py FOLDER bare PHASE [TRACES]`` trains as `router_task` says, without a record and files, and
-``... FOLDER traces`` makes the traces for it.
+``python legacy_router.py FOLDER bare PHASE [TRACES]`` trains as `router_task` says, without a record and files;
+``... FOLDER begin PHASE [TRACES]`` trains up to the joint, with checkpoints; ``... FOLDER resume FILE PHASE [TRACES]``
+goes on from one of them, without a record and files; and ``... FOLDER traces`` makes the traces for these.
 
 FOLDER gets ``record.pt`` (see `recording`), ``initial.pt`` and ``final.pt`` (state dicts), ``results.json`` (what the
 trainer returned), and the checkpoints of the trainer. With ``joint`` the generators are seeded anew after the
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 from bem2.router.training import create_bc_trainer, create_pg_trainer
 from recording import recording, saving_nothing
-from router_task import trace_jobs, training_job
+from router_task import begun_job, resumed_job, trace_jobs, training_job
 
 from bem2.router.agentic_router import create_agentic_router
 from bem2.router.composition_engine import create_composition_engine
@@ -51,9 +52,32 @@ def trainer_of(job: dict[str, Any]) -> tuple[Any, list[Any]]:
     return create_pg_trainer(router, job["training"]), [create_task_environment(job["environment"]), job["episodes"]]
 
 
-def train_bare(folder: Path, job: dict[str, Any]) -> Any:
-    """Train, and leave nothing behind; with an output folder, as the choice of the best depends on it."""
+def take_over(trainer: Any, file: Path) -> None:
+    """Load what a checkpoint of the trainer has; the old trainers cannot go on by themselves."""
+    saved = torch.load(file, weights_only=False)
+    if "router_state_dict" in saved:
+        trainer.router.load_state_dict(saved["router_state_dict"])
+        trainer.policy_optimizer.load_state_dict(saved["policy_optimizer_state_dict"])
+    else:
+        trainer.policy.load_state_dict(saved["policy_state_dict"])
+        trainer.optimizer.load_state_dict(saved["optimizer_state_dict"])
+        trainer.scheduler.load_state_dict(saved["scheduler_state_dict"])
+        trainer.best_eval_loss = saved["best_eval_loss"]
+    trainer.step = saved["step"]
+
+
+def train_bare(folder: Path, job: dict[str, Any], file: Path | None = None) -> Any:
+    """Train, and leave nothing behind; with an output folder, as the choice of the best depends on it.
+
+    Args:
+        folder: The output folder.
+        job: What is trained.
+        file: A checkpoint to go on from, with other random numbers.
+    """
     trainer, arguments = trainer_of(job)
+    if file is not None:
+        take_over(trainer, file)
+        seed_everything(job["joint_seed"])
     with saving_nothing():
         trainer.train(*arguments, output_dir=str(folder))
     return trainer
@@ -84,6 +108,11 @@ def main(folder: Path, word: str, *more: str) -> Any:
             make_traces(folder, job)
     elif word == "bare":
         return train_bare(folder, training_job(more[0], Path(more[-1])))
+    elif word == "begin":
+        trainer, arguments = trainer_of(begun_job(more[0], Path(more[-1])))
+        trainer.train(*arguments, output_dir=str(folder))
+    elif word == "resume":
+        return train_bare(folder, resumed_job(more[1], Path(more[-1])), Path(more[0]))
     else:
         job = json.loads(word)
         (make_traces if job["phase"] == "traces" else train_recorded)(folder, job)

@@ -79,7 +79,7 @@ def loaders(data: Any, held_out: Any, joint: int, **options: Any) -> tuple[Resee
     return Reseeding(train, joint), DataLoader(held_out, batch_size=8, **options)
 
 
-def legacy_loaders() -> tuple[Reseeding, DataLoader[Any]]:
+def legacy_loaders(joint: int = JOINT) -> tuple[Reseeding, DataLoader[Any]]:
     """Pairs of inputs and targets."""
     data: list[Dataset[Any]] = [TensorDataset(one, targets(one)) for one in (tokens(96, 0), tokens(32, 1))]
-    return loaders(*data, JOINT)
+    return loaders(*data, joint)

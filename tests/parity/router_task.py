@@ -24,6 +24,8 @@ ENVIRONMENT = {"type": "multi", "max_sequence_length": 512, "chunk_size": 64}
 # Where one run ends and another goes on, with other random numbers.
 JOINTS = {"bc": "checkpoint_epoch_5.pt", "pg": "checkpoint_episode_6.pt"}
 JOINT_SEED = 99
+# Epochs or episodes before the checkpoint that the resumed cases go on from; in the warm-up of the learning rate.
+DONE = {"bc": 1, "pg": 7}
 
 
 def trace_jobs() -> list[dict[str, Any]]:
@@ -52,3 +54,19 @@ def training_job(phase: str, traces: Path | None = None, **more: Any) -> dict[st
         {"environment": ENVIRONMENT, "episodes": EPISODES} if phase == "pg" else files(traces or Path())
     )
     return common | own | {"training": training} | more
+
+
+def begun_job(phase: str, traces: Path) -> dict[str, Any]:
+    """Return the job of a training that ends at the joint."""
+    return _shortened(training_job(phase, traces), DONE[phase])
+
+
+def resumed_job(phase: str, traces: Path) -> dict[str, Any]:
+    """Return the job of the part after the joint; no step depends on the number of its epoch or episode."""
+    return _shortened(training_job(phase, traces), (EPOCHS if phase == "bc" else EPISODES) - DONE[phase])
+
+
+def _shortened(job: dict[str, Any], count: int) -> dict[str, Any]:
+    if job["phase"] == "pg":
+        return job | {"episodes": count}
+    return job | {"training": job["training"] | {"num_epochs": count}}

@@ -1,6 +1,7 @@
 """The training of `legacy_perftrack` by the unified trainer: python -m tests.parity.unified_perftrack FOLDER VARIANT.
 
-Pairs such as ``max_grad_norm=0.5`` change options of the training.
+Pairs such as ``max_grad_norm=0.5`` change options of the training; with ``resume=FILE`` it goes on from a checkpoint of
+the old trainer.
 """
 
 from __future__ import annotations
@@ -59,7 +60,11 @@ def prepared(folder: Path, config: dict[str, Any], joint: int = task.JOINT) -> P
 def main(folder: Path, variant: str, *given: str) -> PerformanceTrainer:
     """Train, and return the trainer: what it holds at the end is recorded while it is there."""
     torch.set_num_threads(1)
-    trainer = prepared(folder, experiment(variant, **options_of(given)))
+    options = options_of(given)
+    file = options.pop("resume", None)
+    trainer = prepared(folder, experiment(variant, **options), joint=0 if file else task.JOINT)
+    if file:
+        trainer.resume_from(Path(file))
     trainer.train()
     return trainer
 

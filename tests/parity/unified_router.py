@@ -1,6 +1,7 @@
 """The trainings of `legacy_router` by the unified trainer: python -m tests.parity.unified_router FOLDER PHASE TRACES.
 
-Pairs such as ``max_grad_norm=0.5`` change options of the training.
+Pairs such as ``max_grad_norm=0.5`` change options of the training; with ``resume=FILE`` it goes on from a checkpoint of
+the old trainer.
 """
 
 from __future__ import annotations
@@ -59,7 +60,11 @@ def trainer_of(phase: str, folder: Path, joint: int, traces: Path | None = None,
 
 def main(folder: Path, phase: str, traces: Path, *given: str) -> RouterTrainer:
     """Train, and return the trainer: what it holds at the end is recorded while it is there."""
-    trainer = trainer_of(phase, folder, NO_JOINT, traces, **options_of(given))
+    options = options_of(given)
+    file = options.pop("resume", None)
+    trainer = trainer_of(phase, folder, task.DONE[phase] if file else NO_JOINT, traces, **options)
+    if file:
+        trainer.resume_from(Path(file))
     trainer.train()
     return trainer
 
