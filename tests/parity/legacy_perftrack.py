@@ -1,8 +1,8 @@
 """Trains variants with the old trainer and records it: python legacy_perftrack.py FOLDER RUN ...
 
 A run is a variant with settings, such as ``PT1`` or ``PT3:penalty=0.5:steps=40``, and is recorded in a folder of that
-name; with ``bare=1`` it is neither recorded nor saved, with ``stop=1`` it ends at the joint. With ``from=FILE`` after the
-runs they go on from a checkpoint. It all happens in a process of its own, with the root of the old repository, this
+name; with ``bare=1`` it is neither recorded nor saved, with ``stop=1`` it ends at the joint. With ``from=FILE`` after
+the runs they go on from a checkpoint. It all happens in a process of its own, with the root of the old repository, this
 folder and the root of the project on the path, in this order: the old packages are ``src.bem2``, so that the base model
 can come from our ``bem_core``.
 """
