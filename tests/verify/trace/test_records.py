@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -339,13 +340,29 @@ def test_evaluation_and_metrics(tmp_path: Path) -> None:
 
 
 def test_results_of_functions_are_metrics(tmp_path: Path) -> None:
-    names = [f"{__name__}:Judge.rate", f"{__name__}:judge"]
+    names = [f"{__name__}:Judge.rate", f"{__name__}:judge", f"{__name__}:judged"]
     with tracing(tmp_path / "run.trace", metrics=names):
         Judge().rate()
         judge()
+        judged()
     trace = read_trace(tmp_path / "run.trace")
     assert trace.rest is not None
-    assert trace.rest.metrics == [["a", (0.5).hex()], ["b.0", "3"], ["judge", (0.1).hex()]]
+    plain = [["a", (0.5).hex()], ["b.0", "3"], ["judge", (0.1).hex()]]
+    assert trace.rest.metrics == [*plain, ["0.score.value", (0.2).hex()], ["0.score.count", "4"], ["1", "True"]]
+
+
+class Score(NamedTuple):
+    value: float
+    count: int
+
+
+@dataclass
+class Judgement:
+    score: Score
+
+
+def judged() -> tuple[Judgement, bool]:
+    return Judgement(Score(0.2, 4)), True
 
 
 class Judge:

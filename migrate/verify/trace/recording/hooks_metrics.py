@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import sys
 from collections.abc import Iterator, Mapping
@@ -44,6 +45,10 @@ def _metrics(recorder: Recorder, name: str, result: Any) -> None:
 
 
 def _flat(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
+    elif isinstance(value, tuple) and hasattr(value, "_fields"):
+        value = dict(zip(value._fields, value, strict=True))
     if isinstance(value, Mapping):
         for name, below in value.items():
             yield from _flat(below, f"{key}.{name}" if key else str(name))
