@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -120,6 +120,21 @@ class Equivalent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Metrics:
+    """Which metrics of the two sides are the same.
+
+    Attributes:
+        names: Patterns for names of the reference's metrics, and what the candidate calls them, as `Case.names`.
+        only_reference: Patterns for whole names of metrics that the candidate does not have, and why.
+        only_candidate: The same for those that the reference does not have.
+    """
+
+    names: dict[str, str] = field(default_factory=dict)
+    only_reference: dict[str, str] = field(default_factory=dict)
+    only_candidate: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """One comparison.
 
@@ -140,9 +155,7 @@ class Case:
         only_reference: Patterns for whole names of buffers and frozen parameters that the candidate rightly lacks, and
             why; what an optimizer has is always compared.
         only_candidate: The same for those that the reference lacks.
-        checkpoint_names: Patterns for whole dotted keys of the reference's checkpoints, and what stands for them in the
-            candidate's.
-        checkpoint_only: Pattern for the keys that are compared in checkpoints, as the candidate has them.
+        metrics: Which metrics are the same; those that functions of `Side.metrics` return, or the program reports.
         features: What must have happened in the runs.
         tolerance: Without it the runs must be the same bit for bit.
         equivalence: Compare metrics over seeds instead of steps.
@@ -164,13 +177,24 @@ class Case:
     names: dict[str, str] = field(default_factory=dict)
     only_reference: dict[str, str] = field(default_factory=dict)
     only_candidate: dict[str, str] = field(default_factory=dict)
-    checkpoint_names: dict[str, str] = field(default_factory=dict)
-    checkpoint_only: str = ".*"
+    metrics: Metrics = field(default_factory=Metrics)
     features: list[Feature] = field(default_factory=list)
     tolerance: Tolerance | None = None
     equivalence: Equivalent | None = None
     waivers: list[Waiver] = field(default_factory=list)
     folder: Path = Path()
+
+    def against_itself(self) -> Case:
+        """Return the case for two runs of the reference: waivers and maps are for the candidate."""
+        lone = self.metrics.only_reference
+        return dataclasses.replace(
+            self,
+            candidate=self.reference,
+            waivers=[],
+            names={},
+            only_candidate=self.only_reference,
+            metrics=Metrics(only_reference=lone, only_candidate=lone),
+        )
 
     def filled(
         self,
@@ -244,24 +268,27 @@ def _problems(case: Case) -> Iterator[Problem]:
     yield from _waiver_problems(case)
     if case.config is not None and not (case.folder / case.config).exists():
         yield Problem(("config",), f"there is no file {case.folder / case.config}")
-    for pattern, replacement in case.names.items():
-        yield from _pattern_problems(("names", pattern), pattern, replacement)
+    for where, names in ((("names",), case.names), (("metrics", "names"), case.metrics.names)):
+        for pattern, replacement in names.items():
+            yield from _pattern_problems((*where, pattern), pattern, replacement)
     yield from _lone_problems(case)
-    for pattern, replacement in case.checkpoint_names.items():
-        yield from _pattern_problems(("checkpoint_names", pattern), pattern, replacement)
-    yield from _pattern_problems(("checkpoint_only",), case.checkpoint_only)
     if case.equivalence and len(case.seeds) < 3:
         yield Problem(("seeds",), f"{len(case.seeds)} given; a statistical comparison needs at least 3")
 
 
 def _lone_problems(case: Case) -> Iterator[Problem]:
     for key in ("only_reference", "only_candidate"):
-        for pattern, reason in getattr(case, key).items():
-            yield from _pattern_problems((key, pattern), pattern)
-            if not reason.strip():
-                yield Problem((key, pattern), "empty; say why only one side has it")
-            if case.level == "light":
-                yield Problem(("level",), f"'light' tells no buffer from another, which {key} needs; expected 'full'")
+        yield from _reasoned_problems((key,), getattr(case, key))
+        yield from _reasoned_problems(("metrics", key), getattr(case.metrics, key))
+        if getattr(case, key) and case.level == "light":
+            yield Problem(("level",), f"'light' tells no buffer from another, which {key} needs; expected 'full'")
+
+
+def _reasoned_problems(where: tuple[str, ...], patterns: Mapping[str, str]) -> Iterator[Problem]:
+    for pattern, reason in patterns.items():
+        yield from _pattern_problems((*where, pattern), pattern)
+        if not reason.strip():
+            yield Problem((*where, pattern), "empty; say why only one side has it")
 
 
 def _side_problems(case: Case, part: Side | Preparation, where: tuple[str | int, ...]) -> Iterator[Problem]:

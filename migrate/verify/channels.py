@@ -41,7 +41,6 @@ def compare_step(collector: Collector, where: int, sides: Sides, drawn: set[str]
     _compare_clips(collector, where, one, other)
     _compare_hyper(collector, where, sides)
     collector.compare(where, "scaler", [_numbered(step.scaler) for _, step in sides])
-    collector.compare(where, "metrics", [_metrics(step) for _, step in sides])
     after_clip = _only_clip_differs(one, other)
     for kind in TENSOR_KINDS:
         phase = "clip" if after_clip and kind == "gradients" else None
@@ -73,10 +72,6 @@ def _generators(rngs: Sequence[Mapping[str, Mapping[str, Any]]], drawn: set[str]
         {name: rng[name]["digest"] for name in names} | {f"{name} draws": rng[name]["draws"] for name in counted}
         for rng in rngs
     ]
-
-
-def _metrics(events: Events) -> dict[Any, Any]:
-    return dict(events.metrics)
 
 
 def _windows_thrown_away(one: Step, other: Step) -> list[int]:
@@ -255,7 +250,7 @@ def compare_evaluation(
     drawn: set[str],
     samples: str = "digest",
 ) -> None:
-    """Compare two evaluations.
+    """Compare two evaluations but for their metrics, which may be reported when they are over.
 
     Args:
         collector: Gets all pairs.
@@ -274,7 +269,6 @@ def compare_evaluation(
         collector.compare(where, "data", batches, "evaluation")
     compare_calls(collector, where, one, other, channels, "evaluation")
     _compare_components(collector, where, one, other, "evaluation")
-    collector.compare(where, "metrics", [_metrics(one), _metrics(other)])
 
 
 def compare_checkpoint(collector: Collector, where: int, one: Checkpoint, other: Checkpoint) -> None:

@@ -12,9 +12,10 @@ from migrate.verify.cases import Case, Side
 from migrate.verify.collector import Collector
 from migrate.verify.guards import guards_of, lone_names
 from migrate.verify.names import Match, Tensor, match, propose
+from migrate.verify.reported import Reports, reports
 from migrate.verify.series import drift
 from migrate.verify.structures import changes
-from migrate.verify.trace.reader import Checkpoint, Evaluation, Names, Step, Trace
+from migrate.verify.trace.reader import Checkpoint, Evaluation, Events, Names, Step, Trace
 from migrate.verify.verdict import Divergence, Verdict, decide
 from migrate.verify.views import View
 
@@ -49,7 +50,8 @@ def compare(
     drawn = View(reference).generators() | View(free or candidate).generators()
     lone = lone_names(reference, case.only_reference), lone_names(candidate, case.only_candidate)
     view = View(candidate, match_names(reference, candidate, case), lone[1])
-    comparison = _Comparison(View(reference, lone=lone[0]), view, collector, drawn)
+    reported = reports(reference, candidate, case.metrics)
+    comparison = _Comparison(View(reference, lone=lone[0]), view, collector, drawn, reported)
     comparison.run()
     obstacles = [*_obstacles(reference, candidate, case)]
     guards = guards_of(reference, candidate, case)
@@ -73,6 +75,7 @@ def compare(
             *comparison.notes,
             *_silent_notes(reference, candidate, case),
             *_proposal(reference, candidate, comparison.candidate.match),
+            *(f"metrics: {problem}" for problem in reported[1].names.problems),
         ),
     )
 
@@ -151,9 +154,11 @@ class _Comparison:
     candidate: View
     collector: Collector
     drawn: set[str]
+    reports: tuple[Reports, Reports]
     notes: list[str] = field(default_factory=list)
     _place: dict[int, int] = field(default_factory=dict)
     _not_comparable: set[str] = field(default_factory=set)
+    _evaluated: bool = False
 
     def run(self) -> None:
         """Compare everything, in the order in which it happened."""
@@ -171,6 +176,8 @@ class _Comparison:
         self._data(number, steps)
         sides = (self.reference, steps[0]), (self.candidate, steps[1])
         channels.compare_step(self.collector, number, sides, self.drawn)
+        if not self._evaluated:
+            self._metrics(number, [[step] for step in steps])
         first = self.reference.trace.steps[0], self.candidate.trace.steps[0]
         channels.compare_modes(self.collector, number, steps, first, self._alike(steps))
         self._calls(number, steps)
@@ -266,9 +273,29 @@ class _Comparison:
         for one, other in evaluations:
             samples = "indices" if "data" in self._not_comparable else "digest"
             channels.compare_evaluation(self.collector, done, one, other, shown, self._drawn_after(done), samples)
+        self._reported(done, bool(evaluations))
         for first, second in self._pairs(done, "checkpoints", lambda trace: trace.checkpoints):
             channels.compare_checkpoint(self.collector, done, first, second)
         self.collector.end_block()
+
+    def _reported(self, done: int, evaluated: bool) -> None:
+        """Compare the metrics of evaluations, with what is reported until the next step: modes may be put back before.
+
+        Where there was no evaluation, what is reported belongs to that step.
+        """
+        self._evaluated = evaluated
+        records: list[list[Events]] = []
+        for view in self._sides:
+            trace = view.trace
+            own = [one for one in trace.evaluations if self._done(view, one.after_step) == done]
+            following = trace.steps[done : done + 1] if evaluated else []
+            left = [trace.rest] if trace.rest and done >= len(trace.steps) else []
+            records.append([*own, *following, *left])
+        self._metrics(done, records)
+
+    def _metrics(self, where: int, records: Sequence[Sequence[Events]]) -> None:
+        pair = [side.values(own) for side, own in zip(self.reports, records, strict=True)]
+        self.collector.compare(where, "metrics", pair)
 
     def _drawn_after(self, done: int) -> set[str]:
         """Return the generators to compare around an evaluation: none where the next step finds them alike.

@@ -14,6 +14,7 @@ import xxhash
 from migrate.verify import views
 from migrate.verify.cases import Case, Side
 from migrate.verify.collector import number
+from migrate.verify.reported import metric_guards
 from migrate.verify.trace.reader import Step, Trace
 from migrate.verify.verdict import Guard
 
@@ -33,7 +34,7 @@ def guards_of(reference: Trace, candidate: Trace, case: Case) -> list[Guard]:
     steps = min(len(reference.steps), len(candidate.steps))
     found = [Guard("steps", steps >= case.steps, f"{steps} steps, at least {case.steps} are asked")]
     found += [_changed(reference, case.changed_share), _gradients(reference, case.changed_share)]
-    found += _lone(case, reference, candidate)
+    found += [*_lone(case, reference, candidate), *metric_guards(case, reference, candidate)]
     for feature in case.features:
         seen = [FEATURES[feature](trace) for trace in (reference, candidate)]
         missing = [name for name, there in zip(("reference", "candidate"), seen, strict=True) if not there]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from migrate.verify.cases import Case, Equivalent
 from migrate.verify.collector import number
 from migrate.verify.equivalence import MetricRow, compare_metrics
 from migrate.verify.guards import guards_of
+from migrate.verify.names import renamed
 from migrate.verify.runner import Recorded, Runner, SideFailed
 from migrate.verify.trace.reader import Trace
 from migrate.verify.verdict import Guard, Outcome, Verdict
@@ -30,8 +32,8 @@ def compare_over_seeds(case: Case, folder: Path) -> Verdict:
         try:
             runner.prepare()
             pair = [runner.record("reference", case.reference), runner.record("candidate", case.candidate)]
-            for into, recorded in zip(values, pair, strict=True):
-                _add(into, recorded, case.equivalence)
+            for into, recorded, names in zip(values, pair, ({}, case.metrics.names), strict=True):
+                _add(into, recorded, case.equivalence, names)
         except SideFailed as error:
             reasons = (f"seed {seed}: {error}",)
             return Verdict(case=case.name, outcome=Outcome.INCONCLUSIVE, reasons=reasons, notes=error.notes)
@@ -43,15 +45,16 @@ def compare_over_seeds(case: Case, folder: Path) -> Verdict:
     return dataclasses.replace(verdict, steps=steps, guards=tuple(guards), sides=sides)
 
 
-def _add(values: Values, recorded: Recorded, wanted: Equivalent) -> None:
+def _add(values: Values, recorded: Recorded, wanted: Equivalent, names: Mapping[str, str]) -> None:
     if recorded.finished.failure or recorded.trace.problem:
         raise SideFailed(recorded.finished.failure or str(recorded.trace.problem))
     last = last_metrics(recorded.trace)
     for metric in wanted.margins:
-        if metric not in last:
+        name = renamed(metric, names)
+        if name not in last:
             there = ", ".join(last) or "none"
-            raise SideFailed(f"no metric {metric!r} was recorded; there are: {there}")
-        values.setdefault(metric, []).append(last[metric])
+            raise SideFailed(f"no metric {name!r} was recorded; there are: {there}")
+        values.setdefault(metric, []).append(last[name])
 
 
 def last_metrics(trace: Trace) -> dict[str, float]:

@@ -58,9 +58,7 @@ def _run_pair(runner: Runner) -> Verdict:
     if verdict.outcome is not Outcome.DIFFERENT:
         return verdict
     control = runner.record("control", case.reference)
-    # Waivers and names are for the candidate.
-    own = dataclasses.replace(case, waivers=[], names={}, only_candidate=case.only_reference)
-    noise = judged(own, reference, control)
+    noise = judged(case.against_itself(), reference, control)
     quiet = noise.first is None and noise.outcome is not Outcome.INCONCLUSIVE
     told = "agrees with itself" if quiet else f"does not agree with itself: {noise.first or noise.reasons[0]}"
     if case.tolerance is not None:

@@ -73,6 +73,11 @@ waivers: [{id: W1, reason: rounding, channel: losses, expires: 2027-01-01}]
         pytest.param(
             SIDES + "level: light\nonly_candidate: {a: old}", "expected 'full'", id="lone at a level without names"
         ),
+        pytest.param(SIDES + "metrics: {names: {'(a': b}}", "metrics.names.(a: not a pattern", id="pattern of metrics"),
+        pytest.param(
+            SIDES + "metrics: {only_reference: {a: ' '}}", "say why only one side has it", id="metric without reason"
+        ),
+        pytest.param(SIDES + "metrics: {name: {a: b}}", "did you mean 'names'", id="unknown key of metrics"),
         pytest.param(SIDES + "names: {'(a': b}", "not a pattern of regular expressions", id="broken pattern"),
         pytest.param(SIDES + "names: {a: '\\2'}", "invalid group reference", id="broken replacement"),
         pytest.param(
