@@ -51,6 +51,8 @@ class Side:
         code: Folders, relative to the case, that the code of the run must come from; nothing is asked without them.
         environment: Variables on top of the pinned ones; filled in like the command.
         metrics: Functions whose results are metrics, as ``module:qualified.name``.
+        saves: Functions that save checkpoints besides those that are known, as ``module:qualified.name``, with
+            ``:argument`` where what they save is not the first one.
         expect: Hooks that must fire, such as ``clip`` or ``scheduler``.
         checkpoints: Pattern for the paths of checkpoints, files or folders, that it writes below ``{out}``; a group
             in it is the number of optimizer steps that were done.
@@ -63,6 +65,7 @@ class Side:
     code: list[str] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
     metrics: list[str] = field(default_factory=list)
+    saves: list[str] = field(default_factory=list)
     expect: list[str] = field(default_factory=list)
     checkpoints: str | None = None
     checkpoint_steps: Positive = 1
@@ -102,6 +105,24 @@ class Tolerance:
     noise_factor: Annotated[float, Range(low=1)] = 10.0
     epsilons: NonNegative = 4.0
     scalars: NonNegative = 1e-6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoints:
+    """How checkpoints are compared; without it, every entry under its own key.
+
+    Attributes:
+        names: Patterns for whole dotted keys of the reference, and what stands for them in the candidate, as in
+            `re.sub`; the first that fits counts.
+        only: Pattern for whole keys, as the candidate has them; others are left out.
+        ignore: Compare neither contents nor how many there are.
+        reason: Why not everything is compared.
+    """
+
+    names: dict[str, str] = field(default_factory=dict)
+    only: str = ".*"
+    ignore: bool = False
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +177,7 @@ class Case:
             why; what an optimizer has is always compared.
         only_candidate: The same for those that the reference lacks.
         metrics: Which metrics are the same; those that functions of `Side.metrics` return, or the program reports.
+        checkpoints: How what both save is compared.
         features: What must have happened in the runs.
         tolerance: Without it the runs must be the same bit for bit.
         equivalence: Compare metrics over seeds instead of steps.
@@ -178,6 +200,7 @@ class Case:
     only_reference: dict[str, str] = field(default_factory=dict)
     only_candidate: dict[str, str] = field(default_factory=dict)
     metrics: Metrics = field(default_factory=Metrics)
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
     features: list[Feature] = field(default_factory=list)
     tolerance: Tolerance | None = None
     equivalence: Equivalent | None = None
@@ -272,6 +295,7 @@ def _problems(case: Case) -> Iterator[Problem]:
         for pattern, replacement in names.items():
             yield from _pattern_problems((*where, pattern), pattern, replacement)
     yield from _lone_problems(case)
+    yield from _checkpoint_problems(case.checkpoints)
     if case.equivalence and len(case.seeds) < 3:
         yield Problem(("seeds",), f"{len(case.seeds)} given; a statistical comparison needs at least 3")
 
@@ -289,6 +313,16 @@ def _reasoned_problems(where: tuple[str, ...], patterns: Mapping[str, str]) -> I
         yield from _pattern_problems((*where, pattern), pattern)
         if not reason.strip():
             yield Problem((*where, pattern), "empty; say why only one side has it")
+
+
+def _checkpoint_problems(rules: Checkpoints) -> Iterator[Problem]:
+    for pattern, replacement in rules.names.items():
+        yield from _pattern_problems(("checkpoints", "names", pattern), pattern, replacement)
+    yield from _pattern_problems(("checkpoints", "only"), rules.only)
+    if (rules.ignore or rules.only != ".*") and not rules.reason.strip():
+        yield Problem(("checkpoints", "reason"), "empty; say why not everything is compared")
+    if rules.ignore and (rules.names or rules.only != ".*"):
+        yield Problem(("checkpoints", "ignore"), "checkpoints are ignored or compared by names, not both")
 
 
 def _side_problems(case: Case, part: Side | Preparation, where: tuple[str | int, ...]) -> Iterator[Problem]:

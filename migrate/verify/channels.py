@@ -271,6 +271,17 @@ def compare_evaluation(
     _compare_components(collector, where, one, other, "evaluation")
 
 
-def compare_checkpoint(collector: Collector, where: int, one: Checkpoint, other: Checkpoint) -> None:
-    """Compare what two calls of `torch.save` wrote, key by key."""
-    collector.compare(where, "checkpoint", [views.meaningful(side.entries) for side in (one, other)])
+def compare_checkpoint(
+    collector: Collector, where: int, pair: Sequence[Checkpoint], names: Sequence[Mapping[str, str]], only: str
+) -> None:
+    """Compare what both sides saved, key by key.
+
+    Args:
+        collector: Gets the pair.
+        where: How many steps were done before.
+        pair: Of reference and candidate.
+        names: For each, patterns for its keys and what stands for them.
+        only: Pattern for keys that are compared, after they were renamed.
+    """
+    found = [views.saved(one, only, own) for one, own in zip(pair, names, strict=True)]
+    collector.compare(where, "checkpoint", found)

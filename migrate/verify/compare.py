@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from migrate.verify import channels, views
-from migrate.verify.cases import Case, Side
+from migrate.verify.cases import Case, Checkpoints, Side
 from migrate.verify.collector import Collector
 from migrate.verify.guards import guards_of, lone_names
 from migrate.verify.names import Match, Tensor, match, propose
@@ -34,6 +34,7 @@ def compare(
     seed: int | None = None,
     judge: Callable[[Divergence], Divergence] | None = None,
     free: Trace | None = None,
+    control: bool = False,
 ) -> Verdict:
     """Compare two recorded runs.
 
@@ -45,13 +46,18 @@ def compare(
         seed: For the report.
         judge: Marks differences that a tolerance of the case covers; without it none are.
         free: The candidate's own run, where states of the reference were put into ``candidate``, its generators too.
+        control: Whether ``candidate`` is another run of the reference, and so has the same names in checkpoints.
     """
     collector = Collector(case.waivers, today or datetime.date.today(), judge)
     drawn = View(reference).generators() | View(free or candidate).generators()
     lone = lone_names(reference, case.only_reference), lone_names(candidate, case.only_candidate)
-    view = View(candidate, match_names(reference, candidate, case), lone[1])
+    saved = case.checkpoints.names
+    sides = (
+        View(reference, lone=lone[0], checkpoint_names=saved),
+        View(candidate, match_names(reference, candidate, case), lone[1], saved if control else {}),
+    )
     reported = reports(reference, candidate, case.metrics)
-    comparison = _Comparison(View(reference, lone=lone[0]), view, collector, drawn, reported)
+    comparison = _Comparison(*sides, collector, drawn, case.checkpoints, reported)
     comparison.run()
     obstacles = [*_obstacles(reference, candidate, case)]
     guards = guards_of(reference, candidate, case)
@@ -154,6 +160,7 @@ class _Comparison:
     candidate: View
     collector: Collector
     drawn: set[str]
+    checkpoints: Checkpoints
     reports: tuple[Reports, Reports]
     notes: list[str] = field(default_factory=list)
     _place: dict[int, int] = field(default_factory=dict)
@@ -274,8 +281,10 @@ class _Comparison:
             samples = "indices" if "data" in self._not_comparable else "digest"
             channels.compare_evaluation(self.collector, done, one, other, shown, self._drawn_after(done), samples)
         self._reported(done, bool(evaluations))
-        for first, second in self._pairs(done, "checkpoints", lambda trace: trace.checkpoints):
-            channels.compare_checkpoint(self.collector, done, first, second)
+        if not self.checkpoints.ignore:
+            for pair in self._pairs(done, "checkpoints", lambda trace: trace.checkpoints):
+                names = [view.checkpoint_names for view in self._sides]
+                channels.compare_checkpoint(self.collector, done, pair, names, self.checkpoints.only)
         self.collector.end_block()
 
     def _reported(self, done: int, evaluated: bool) -> None:

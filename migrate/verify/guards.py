@@ -12,7 +12,7 @@ from typing import Any
 import xxhash
 
 from migrate.verify import views
-from migrate.verify.cases import Case, Side
+from migrate.verify.cases import Case, Checkpoints, Side
 from migrate.verify.collector import number
 from migrate.verify.reported import metric_guards
 from migrate.verify.trace.reader import Step, Trace
@@ -35,6 +35,7 @@ def guards_of(reference: Trace, candidate: Trace, case: Case) -> list[Guard]:
     found = [Guard("steps", steps >= case.steps, f"{steps} steps, at least {case.steps} are asked")]
     found += [_changed(reference, case.changed_share), _gradients(reference, case.changed_share)]
     found += [*_lone(case, reference, candidate), *metric_guards(case, reference, candidate)]
+    found += _checkpoints(case, reference, candidate)
     for feature in case.features:
         seen = [FEATURES[feature](trace) for trace in (reference, candidate)]
         missing = [name for name, there in zip(("reference", "candidate"), seen, strict=True) if not there]
@@ -62,6 +63,17 @@ def _lone(case: Case, reference: Trace, candidate: Trace) -> Iterator[Guard]:
         for pattern, reason in patterns.items():
             count = len(lone_names(trace, {pattern: reason}))
             yield Guard(f"only in the {who}", count > 0, f"{count} tensors fit {pattern!r}: {reason}")
+
+
+def _checkpoints(case: Case, reference: Trace, candidate: Trace) -> Iterator[Guard]:
+    """Ask whether there is what the case says of checkpoints."""
+    rules = case.checkpoints
+    if rules.ignore:
+        count = sum(len(side.checkpoints) for side in (reference, candidate))
+        yield Guard("checkpoints", count > 0, f"{count} are not compared: {rules.reason}")
+    elif rules != Checkpoints():
+        count = sum(len(views.saved(one, rules.only, rules.names)) for one in reference.checkpoints)
+        yield Guard("checkpoints", count > 0, f"{count} entries of checkpoints are compared")
 
 
 def _changed(trace: Trace, share: float) -> Guard:
@@ -175,7 +187,7 @@ def _resumed(trace: Trace) -> bool:
 
 FEATURES: dict[str, Callable[[Trace], bool]] = {
     "accumulation": lambda trace: max(_windows(trace), default=0) > 1,
-    "best": lambda trace: any("best" in (one.file or "") for one in trace.checkpoints),
+    "best": lambda trace: any(one.best or "best" in (one.file or "") for one in trace.checkpoints),
     "buffers": _buffers,
     "checkpoint": lambda trace: bool(trace.checkpoints),
     "clip": lambda trace: any(clip.get("active") for step in trace.steps for clip in step.clips),

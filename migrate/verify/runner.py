@@ -133,7 +133,8 @@ class Runner:
         case = self.case
         out = self.folder / f"{name}.out"
         _empty(out)
-        given = {"level": case.level, "expect": list(side.expect), "metrics": list(side.metrics), **settings}
+        named: dict[str, Any] = {key: list(getattr(side, key)) for key in ("expect", "metrics", "saves")}
+        given = {"level": case.level, **named, **settings}
         states, values = self.folder / f"{name}.states", self.folder / f"{name}.values"
         places: dict[str, Any] = {"out": str(self.folder / f"{name}.trace"), "states": str(states)}
         if "values_of" in given:

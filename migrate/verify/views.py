@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from migrate.verify.names import Match
-from migrate.verify.trace.reader import Evaluation, Events, Names, Step, Trace
+from migrate.verify.names import Match, renamed
+from migrate.verify.trace.reader import Checkpoint, Evaluation, Events, Names, Step, Trace
 
 # How a step is computed, not what: the numbers themselves show where that makes a difference.
 _IMPLEMENTATION = frozenset("foreach fused capturable differentiable members".split())
@@ -28,12 +29,14 @@ class View:
         trace: What was recorded.
         match: Names of the reference for those of this side; empty for the reference itself.
         lone: Buffers and frozen parameters that are not compared, because only this side has them.
+        checkpoint_names: Patterns for keys of checkpoints, and what stands for them in the comparison.
         order: Number of each optimizer by its first step, which does not depend on when it was made.
     """
 
     trace: Trace
     match: Match = field(default_factory=lambda: Match({}))
     lone: frozenset[str] = frozenset()
+    checkpoint_names: Mapping[str, str] = field(default_factory=dict)
     _members: dict[tuple[int, int], list[list[str]]] = field(default_factory=dict)
     _loaders: dict[int, list[dict[str, Any]]] | None = None
     order: dict[int, int] = field(default_factory=dict)
@@ -115,6 +118,19 @@ def meaningful(entries: Mapping[str, str]) -> dict[str, str]:
         for key, value in entries.items()
         if not (".param_groups." in f".{key}" and key.rpartition(".")[2] in ignored)
     }
+
+
+def saved(checkpoint: Checkpoint, only: str, names: Mapping[str, str]) -> dict[str, str]:
+    """Return the entries of a checkpoint that are compared: renamed, and those whose keys then fit a pattern.
+
+    What two keys are renamed to has both values, so it is the same as nothing.
+    """
+    found: dict[str, str] = {}
+    for key, value in meaningful(checkpoint.entries).items():
+        new = renamed(key, names)
+        if re.fullmatch(only, new):
+            found[new] = f"{found[new]} and {value}" if new in found else value
+    return found
 
 
 def by_parameter(groups: list[Hyper], members: list[list[str]]) -> dict[str, Any]:

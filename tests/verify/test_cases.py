@@ -78,6 +78,16 @@ waivers: [{id: W1, reason: rounding, channel: losses, expires: 2027-01-01}]
             SIDES + "metrics: {only_reference: {a: ' '}}", "say why only one side has it", id="metric without reason"
         ),
         pytest.param(SIDES + "metrics: {name: {a: b}}", "did you mean 'names'", id="unknown key of metrics"),
+        pytest.param(
+            SIDES + "checkpoints: {ignore: true}", "say why not everything is compared", id="ignored, no reason"
+        ),
+        pytest.param(SIDES + "checkpoints: {only: 'a.*'}", "checkpoints.reason: empty", id="some keys without reason"),
+        pytest.param(
+            SIDES + "checkpoints: {names: {'(a': b}}", "checkpoints.names", id="broken pattern of checkpoints"
+        ),
+        pytest.param(
+            SIDES + "checkpoints: {ignore: true, names: {a: b}, reason: why}", "not both", id="ignored and compared"
+        ),
         pytest.param(SIDES + "names: {'(a': b}", "not a pattern of regular expressions", id="broken pattern"),
         pytest.param(SIDES + "names: {a: '\\2'}", "invalid group reference", id="broken replacement"),
         pytest.param(

@@ -16,7 +16,7 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 
 from migrate.cli import main
-from migrate.verify.cases import Side, plain_case
+from migrate.verify.cases import Checkpoints, Side, plain_case
 from migrate.verify.compare import compare
 from migrate.verify.names import Tensor, match, propose
 from migrate.verify.trace.reader import Trace
@@ -220,6 +220,76 @@ def test_generators_that_nobody_uses_need_no_seed(tmp_path: Path) -> None:
     one, other = run(1), run(2)
     done = call(one, other)
     assert done.exit_code == 0, done.output
+
+
+class OtherForm(Small):
+    """Saves the same under other names, and something else."""
+
+    def save(self, name: str) -> None:
+        state = self.state()
+        moments = {
+            f"{number}.{key}": value for number, of in state["optimizer"]["state"].items() for key, value in of.items()
+        }
+        torch.save({"weights": state["model"], "moments": moments, "host": "here"}, self.folder / name)
+
+
+class OtherFormAndContent(OtherForm):
+    """Saves the weights of another moment."""
+
+    def state(self) -> dict[str, Any]:
+        state = super().state()
+        state["model"] = {key: torch.zeros_like(value) for key, value in state["model"].items()}
+        return state
+
+
+SAME = Checkpoints(
+    names={r"model\.(.*)": r"weights.\1", r"optimizer\.state\.(.*)": r"moments.\1"},
+    only=r"(weights|moments)\..*",
+    reason="the rest is written otherwise",
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "rules", "outcome"),
+    [
+        pytest.param(OtherForm, Checkpoints(), Outcome.DIFFERENT, id="every key"),
+        pytest.param(OtherForm, SAME, Outcome.IDENTICAL, id="mapped"),
+        pytest.param(OtherFormAndContent, SAME, Outcome.DIFFERENT, id="mapped, and other content"),
+        pytest.param(
+            OtherFormAndContent, Checkpoints(ignore=True, reason="another format"), Outcome.IDENTICAL, id="ignored"
+        ),
+        pytest.param(
+            OtherForm, dataclasses.replace(SAME, only="none"), Outcome.VACUOUS, id="a pattern that fits nothing"
+        ),
+        pytest.param(
+            OtherForm,
+            dataclasses.replace(SAME, names={".*": "weights.all"}),
+            Outcome.DIFFERENT,
+            id="all under one name",
+        ),
+    ],
+)
+def test_checkpoints_under_other_names(kind: type[Toy], rules: Checkpoints, outcome: Outcome, runs: Runs) -> None:
+    found = compare(runs(Small), runs(kind), plain_case(checkpoints=rules))
+    assert found.outcome is outcome, found.reasons
+    if outcome is Outcome.DIFFERENT:
+        assert {one.channel for one in found.divergences} == {"checkpoint"}
+
+
+def test_another_run_of_the_reference_has_its_names_in_checkpoints(runs: Runs) -> None:
+    case = plain_case(checkpoints=SAME)
+    assert compare(runs(Small), runs(Small), case, control=True).outcome is Outcome.IDENTICAL
+    assert compare(runs(Small), runs(Small), case).outcome is not Outcome.IDENTICAL
+
+
+def test_ignoring_checkpoints_that_nobody_writes_is_vacuous(runs: Runs) -> None:
+    class Silent(Small):
+        def save(self, name: str) -> None:
+            pass
+
+    case = plain_case(checkpoints=Checkpoints(ignore=True, reason="another format"))
+    assert compare(runs(Silent), runs(Silent), case).outcome is Outcome.VACUOUS
+    assert compare(runs(Silent), runs(Small), plain_case()).outcome is Outcome.DIFFERENT
 
 
 def call(*args: object) -> Result:

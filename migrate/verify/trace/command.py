@@ -33,6 +33,14 @@ class Window(click.ParamType[tuple[int, int]]):
         return window
 
 
+def _saving(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        parts = value.split(":")
+        if len(parts) not in (2, 3) or not all(parts):
+            raise click.BadParameter(f"{value!r}: expected module:function or module:function:argument", ctx, param)
+    return values
+
+
 def _function(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
     for value in values:
         module, colon, name = value.partition(":")
@@ -66,6 +74,13 @@ def _function(ctx: click.Context, param: click.Parameter, values: tuple[str, ...
     "--metrics-of", multiple=True, callback=_function, metavar="MODULE:FUNCTION", help="Record what it returns."
 )
 @click.option(
+    "--checkpoints-of",
+    multiple=True,
+    callback=_saving,
+    metavar="MODULE:FUNCTION[:ARGUMENT]",
+    help="Record what it is given to save.",
+)
+@click.option(
     "--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), help="Stop it after so many seconds."
 )
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing about a trace that is complete.")
@@ -83,6 +98,7 @@ def trace(
     inject_names: Path | None,
     expect: tuple[str, ...],
     metrics_of: tuple[str, ...],
+    checkpoints_of: tuple[str, ...],
     timeout_s: float | None,
     quiet: bool,
     command: tuple[str, ...],
@@ -103,6 +119,7 @@ def trace(
         names=_names(inject_names),
         expect=list(expect),
         metrics=list(metrics_of),
+        saves=list(checkpoints_of),
     )
     ended = launch(command, settings, timeout_s)
     traces = _read(ended)

@@ -147,7 +147,7 @@ class Rest(Events):
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A call of `torch.save`.
+    """A call of a function that saves.
 
     Attributes:
         number: Counts from 0.
@@ -155,6 +155,8 @@ class Checkpoint:
         file: Name of the file, without its folder; None for a stream.
         digest: Digest of all entries.
         entries: By dotted key: ``tensor:`` and a digest, or the type and the value.
+        function: Its name.
+        best: Whether the program called it the best one.
     """
 
     number: int
@@ -162,6 +164,8 @@ class Checkpoint:
     file: str | None
     digest: str
     entries: dict[str, str]
+    function: str = "torch.save"
+    best: bool = False
 
 
 @dataclass(slots=True)

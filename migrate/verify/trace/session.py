@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ import torch
 from bem_core import __version__
 from bem_core.errors import BemError, nearest
 from migrate.verify.trace.recording.fingerprint import start
-from migrate.verify.trace.recording.installing import install_metrics, installed
+from migrate.verify.trace.recording.importing import AfterImport
+from migrate.verify.trace.recording.installing import installed
 from migrate.verify.trace.recording.recorder import Recorder
-from migrate.verify.trace.recording.settings import LEVELS, Settings, by_module
+from migrate.verify.trace.recording.settings import LEVELS, Settings, by_module, watched_modules
 from migrate.verify.trace.recording.waking import describe
 
 _active: list[Recorder] = []
@@ -59,6 +61,7 @@ def tracing(
     names: Mapping[str, str] | None = None,
     expect: Sequence[str] = (),
     metrics: Sequence[str] = (),
+    saves: Sequence[str] = (),
 ) -> Iterator[Session]:
     """Record the trainings in a block; see docs/trace_format.md for what is recorded.
 
@@ -74,6 +77,8 @@ def tracing(
         names: Names in those states, and what the tensors are called here.
         expect: Hooks that must fire, besides ``forward``, ``backward``, ``step``, and those of objects that are made.
         metrics: Functions whose results are metrics, as ``module:qualified.name``.
+        saves: Functions that save checkpoints, as ``module:qualified.name``, with ``:argument`` where what they save is
+            not the first argument.
 
     Raises:
         BemError: The level is unknown, another block is being recorded, or the file cannot be written.
@@ -88,6 +93,7 @@ def tracing(
         names=dict(names or {}),
         expect=list(expect),
         metrics=list(metrics),
+        saves=list(saves),
         command=sys.argv,
         tool=__version__,
     )
@@ -104,10 +110,14 @@ def tracing(
 
 
 def _recorded(recorder: Recorder) -> Iterator[Session]:
-    with installed(recorder) as patches:
-        for module in by_module(recorder.settings.metrics):
+    with installed(recorder) as named, _imports_watched() as finder:
+        for module in by_module([*recorder.settings.metrics, *recorder.settings.saves]):
             importlib.import_module(module)
-            install_metrics(recorder, patches, module)
+        for module in watched_modules(recorder.settings):
+            if module in sys.modules:
+                named.module_is_there(module)
+            else:
+                finder.waiting[module] = partial(named.module_is_there, module)
         try:
             yield Session(recorder)
         except BaseException as error:
@@ -115,6 +125,16 @@ def _recorded(recorder: Recorder) -> Iterator[Session]:
             raise
         finally:
             recorder.close()
+
+
+@contextmanager
+def _imports_watched() -> Iterator[AfterImport]:
+    finder = AfterImport()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield finder
+    finally:
+        sys.meta_path.remove(finder)
 
 
 def _stop_all() -> None:

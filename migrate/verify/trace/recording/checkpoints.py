@@ -1,10 +1,10 @@
-"""What a call of `torch.save` saved, entry by entry."""
+"""What was saved, entry by entry."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,18 +13,36 @@ from .digests import digest, leaf_digest, plain, root, tensor_digest
 from .stream import Record
 
 
-def checkpoint_record(number: int, after_step: int, value: Any, file: Any) -> Record:
-    """Return the record of a checkpoint; it depends on what was saved and not on how it is stored."""
-    entries = dict(_entries(value, ""))
-    name = os.path.basename(os.fspath(file)) if isinstance(file, str | os.PathLike) else None
-    text = root(f"{key}={entry};".encode() for key, entry in entries.items())
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What a function was asked to save.
+
+    Attributes:
+        function: Its name.
+        entries: Type and digest or value, by dotted key.
+    """
+
+    function: str
+    entries: dict[str, str]
+
+
+def saved(function: str, value: Any) -> Saved:
+    """Return what a value is made of; it depends on what is saved and not on how it is stored."""
+    return Saved(function, dict(_entries(value, "")))
+
+
+def checkpoint_record(number: int, after_step: int, one: Saved, file: str | None, best: bool) -> Record:
+    """Return the record of a checkpoint."""
+    text = root(f"{key}={entry};".encode() for key, entry in one.entries.items())
     return {
         "kind": "checkpoint",
         "number": number,
         "after_step": after_step,
-        "file": name if isinstance(name, str) else None,
+        "function": one.function,
+        "file": file,
+        "best": best,
         "digest": text.hex(),
-        "entries": entries,
+        "entries": one.entries,
     }
 
 

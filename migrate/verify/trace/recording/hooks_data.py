@@ -1,4 +1,4 @@
-"""Hooks on loaders and samplers, and on what is saved."""
+"""Hooks on loaders and samplers."""
 
 from __future__ import annotations
 
@@ -75,7 +75,6 @@ def install(recorder: Recorder, patches: Patches) -> None:
     patches.method(DataLoader, "__iter__", partial(_iter, recorder, loaders))
     patches.method(_BaseDataLoaderIter, "__next__", partial(_next, recorder, loaders))
     patches.method(_BaseDataLoaderIter, "_next_index", partial(_next_index, recorder, loaders))
-    patches.function(torch.serialization, "save", partial(_save, recorder))
 
 
 def _iter(recorder: Recorder, loaders: Loaders, original: Any) -> Any:
@@ -107,12 +106,3 @@ def _next_index(recorder: Recorder, loaders: Loaders, original: Any) -> Any:
         return index
 
     return _next_index
-
-
-def _save(recorder: Recorder, original: Any) -> Any:
-    def save(obj: Any, f: Any, *args: Any, **kwargs: Any) -> None:
-        original(obj, f, *args, **kwargs)
-        if "save" not in recorder.inside:
-            recorder.guarded(recorder.checkpoint, obj, f)
-
-    return save

@@ -3,34 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .patching import Patches
 from .recorder import Recorder
 
 
-def install(recorder: Recorder, patches: Patches, module: str, names: list[str]) -> None:
-    """Wrap functions and methods of a module that is loaded; a name that is not there becomes a note."""
-    for name in names:
-        recorder.expected.add("metric")
-        *path, last = name.split(".")
-        try:
-            owner: Any = functools.reduce(getattr, path, sys.modules[module])
-            original = vars(owner)[last]
-        except (AttributeError, KeyError):
-            recorder.note(f"{module}:{name}: no such function, so its results are not recorded")
-            continue
-        if not callable(original):
-            recorder.note(f"{module}:{name}: a {type(original).__name__}, so its results are not recorded")
-            continue
-        replace = patches.method if isinstance(owner, type) else patches.function
-        replace(owner, last, functools.partial(_returning, recorder, last))
+def returning(recorder: Recorder, name: str, original: Any) -> Any:
+    """Return a function that records what another returns, under its own name where it is a single number."""
 
-
-def _returning(recorder: Recorder, name: str, original: Any) -> Any:
     def function(*args: Any, **kwargs: Any) -> Any:
         result = original(*args, **kwargs)
         recorder.guarded(_metrics, recorder, name, result)

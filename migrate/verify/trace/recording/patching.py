@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 _MISSING = object()
+# Modules of torch that only pass on what others define.
+_REBOUND = ("torch.nn.utils", "torch.serialization", "torch.distributed.checkpoint")
 
 
 class Patches:
@@ -34,6 +36,22 @@ class Patches:
         self._functions[id(original)] = (original, replacement)
         self._set(owner, name, replacement)
 
+    def named(self, module: str, name: str, make: Callable[[Any], Any]) -> str | None:
+        """Replace a function or a method of a module that is loaded, by its qualified name; returns why it cannot be.
+
+        A name that is not there at all, or not yet, is ``no such function``.
+        """
+        *path, last = name.split(".")
+        try:
+            owner: Any = functools.reduce(getattr, path, sys.modules[module])
+            original = vars(owner)[last]
+        except (AttributeError, KeyError):
+            return "no such function"
+        if not callable(original):
+            return f"a {type(original).__name__}"
+        (self.method if isinstance(owner, type) else self.function)(owner, last, make)
+        return None
+
     def rebind(self) -> None:
         """Replace the functions where other modules have bound them with ``from ... import``.
 
@@ -44,7 +62,7 @@ class Patches:
         for name, module in list(sys.modules.items()):
             if name.startswith(f"{own}."):
                 continue
-            if name.startswith("torch.") and name not in ("torch.nn.utils", "torch.serialization"):
+            if name.startswith("torch.") and name not in _REBOUND:
                 continue
             for key, value in list(getattr(module, "__dict__", {}).items()):
                 found = self._functions.get(id(value))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+import threading
 import weakref
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import xxhash
 from torch import nn
 from torch.optim import Optimizer
 
-from .checkpoints import checkpoint_record
+from .checkpoints import Saved, checkpoint_record
 from .digests import Hyper, digest, number
 from .events import Events
 from .names import NOT_COUNTED, Names
@@ -52,11 +53,18 @@ class Recorder:
     Args:
         settings: What is recorded, and where.
         header: Returns the first record, and the file that this process may write, when the first record is written.
+
+    Attributes:
+        look_for_names: Called with each event until the functions that the settings name are found.
+        not_found: Those that are not, and why.
+        thread: The thread that trains.
     """
 
     def __init__(self, settings: Settings, header: Callable[[], tuple[Record, Path]]) -> None:
         self.settings = settings
         self.header = header
+        self.look_for_names: Callable[[], None] | None = None
+        self.not_found: dict[str, str] = {}
         self._begin()
 
     def _begin(self) -> None:
@@ -77,10 +85,13 @@ class Recorder:
         self.exception: str | None = None
         self.notes: list[str] = []
         self.fired: Counter[str] = Counter()
-        self.expected = {*_ALWAYS_EXPECTED, *settings.expect}
+        named = {"metric": settings.metrics, "save": settings.saves}
+        self.expected = {*_ALWAYS_EXPECTED, *settings.expect, *(hook for hook, names in named.items() if names)}
         self.inside: set[str] = set()
         self.num_steps = 0
         self.num_checkpoints = 0
+        self.thread = threading.main_thread().ident
+        self._saved: deque[tuple[int, Saved, str | None, bool]] = deque()
         self.num_evaluations = 0
         self.events = Events()
         self._evaluation: tuple[Events, Record] | None = None
@@ -156,6 +167,8 @@ class Recorder:
     def event(self, hook: str, phase: str) -> bool:
         """Count a hook and note a phase; returns whether this stretch of the run is recorded."""
         self.fired[hook] += 1
+        if self.look_for_names is not None:
+            self.look_for_names()
         evaluated = self._evaluated() if self._evaluation else None
         if evaluated is not None and evaluated.training:
             self.end_evaluation()  # Modes may be put back module by module, which no hook sees.
@@ -169,6 +182,7 @@ class Recorder:
         """Note hyper-parameters and gradients as the step will use them."""
         self.end_evaluation()
         self.fired["step"] += 1
+        self.thread = threading.get_ident()
         index = self.names.optimizer(optimizer)
         self.names.notice_changes(index, optimizer)
         if self.names.changed:
@@ -226,8 +240,11 @@ class Recorder:
         self._write(record)
 
     def _set_window(self) -> None:
+        self.on = self._in_window(self.num_steps)
+
+    def _in_window(self, step: int) -> bool:
         window = self.settings.window
-        self.on = window is None or window[0] <= self.num_steps < window[1]
+        return window is None or window[0] <= step < window[1]
 
     def _groups(self, index: int, optimizer: Optimizer) -> list[Record]:
         return [
@@ -330,20 +347,45 @@ class Recorder:
         if self.on:
             self.now.metrics.append([name, number(value)])
 
-    def checkpoint(self, value: Any, file: Any) -> None:
-        """Write what was saved."""
-        if self.event("save", "save"):
-            self._write(checkpoint_record(self.num_checkpoints, self.num_steps, value, file))
-        self.num_checkpoints += 1
+    def checkpoint(self, one: Saved, file: str | None, best: bool, after_step: int | None) -> None:
+        """Write what was saved.
+
+        Args:
+            one: What it is.
+            file: Name of the file.
+            best: Whether the program called it the best one.
+            after_step: Where another thread than the one that trains saved it, steps done before; it is written with
+                the next record.
+        """
+        if after_step is not None:
+            self.fired["save"] += 1
+            self._saved.append((after_step, one, file, best))
+            return
+        self.event("save", "save")
+        self._saved.append((self.num_steps, one, file, best))
+        self._write_saved(self._writer())
+
+    def _write_saved(self, writer: Writer) -> None:
+        while self._saved:
+            after_step, one, file, best = self._saved.popleft()
+            if self._in_window(after_step):
+                writer.write(checkpoint_record(self.num_checkpoints, after_step, one, file, best))
+            self.num_checkpoints += 1
 
     # The file.
 
-    def _write(self, record: Record) -> None:
+    def _writer(self) -> Writer:
         if self.writer is None:
             header, path = self.header()
             self.writer = Writer(path)
             self.writer.write({**header, "expected": sorted(self.expected)})
-        self.writer.write(record)
+        return self.writer
+
+    def _write(self, record: Record) -> None:
+        writer = self._writer()
+        if self._saved:
+            self._write_saved(writer)
+        writer.write(record)
 
     def close(self) -> None:
         """Write what is left, and the footer, once."""
@@ -390,7 +432,7 @@ class Recorder:
             "fired": dict(sorted(self.fired.items())),
             "never_fired": sorted(hook for hook in self.expected if not self.fired[hook]),
             "stopped_after": self.num_steps if self.stopped else None,
-            "notes": self.notes,
+            "notes": [*self.notes, *(f"{name}: {why}, so it is not recorded" for name, why in self.not_found.items())],
             "exception": self.exception,
             "error": self.error,
             "root": writer.root.hexdigest(),

@@ -26,6 +26,7 @@ class Settings:
         names: Names of tensors in those states, and what they are called here, where that is something else.
         expect: Hooks that must fire besides those that always must.
         metrics: Functions whose results are recorded as metrics, as ``module:qualified.name``.
+        saves: Functions that save checkpoints, as ``module:qualified.name`` or ``module:qualified.name:argument``.
         command: What is run, for the header.
         tool: Version of this project.
         launcher: Process that waits for the command and adds how it ended; 0 if there is none.
@@ -43,6 +44,7 @@ class Settings:
     names: dict[str, str] = field(default_factory=dict)
     expect: list[str] = field(default_factory=list)
     metrics: list[str] = field(default_factory=list)
+    saves: list[str] = field(default_factory=list)
     command: list[str] = field(default_factory=list)
     tool: str = ""
     launcher: int = 0
@@ -58,6 +60,25 @@ class Settings:
         if values["window"] is not None:
             values["window"] = tuple(values["window"])
         return cls(**values)
+
+
+# Functions of libraries that save checkpoints, and the argument that has what is saved.
+SAVES = (
+    "bem_core.training.checkpoint_folder:CheckpointFolder.save:tree",
+    "bem_core.training.checkpoint_store:save_tree:tree",
+    "safetensors.numpy:save:tensor_dict",
+    "safetensors.numpy:save_file:tensor_dict",
+    "safetensors.torch:save:tensors",
+    "safetensors.torch:save_file:tensors",
+    "safetensors.torch:save_model:model",
+    "torch.distributed.checkpoint.state_dict_saver:async_save:state_dict",
+    "torch.distributed.checkpoint.state_dict_saver:save:state_dict",
+)
+
+
+def watched_modules(settings: Settings) -> list[str]:
+    """Return the modules that have functions to be wrapped."""
+    return list(by_module([*settings.metrics, *settings.saves, *SAVES]))
 
 
 def by_module(names: list[str]) -> dict[str, list[str]]:
