@@ -60,7 +60,7 @@ class CheckpointReport:
 
 
 def compare_checkpoints(
-    first: Path, second: Path, names: Mapping[str, str] | None = None, only: str = ".*"
+    first: Path, second: Path, names: Mapping[str, str] | None = None, only: str = ".*", *, own: bool = False
 ) -> CheckpointReport:
     """Compare two checkpoints: files of `torch.save`, safetensors files or folders of this project.
 
@@ -70,11 +70,13 @@ def compare_checkpoints(
         names: Patterns for whole dotted keys of the first, and what stands for them in the second, as in `re.sub`; the
             first that fits counts.
         only: Pattern; other keys are left out of both, after they were renamed.
+        own: Both are of one program, and those of the second are renamed, too.
 
     Raises:
         CheckpointError: One cannot be read, or two keys are renamed to the same.
     """
-    leaves = [_chosen(_renamed(_flat(_load(first)), names or {}, first), only), _chosen(_flat(_load(second)), only)]
+    given = ((first, names or {}), (second, (names or {}) if own else {}))
+    leaves = [_chosen(_renamed(_flat(_load(path)), some, path), only) for path, some in given]
     shared = [key for key, value in leaves[0].items() if _alike(value, leaves[1].get(key))]
     apart = [(key, distance(leaves[0][key], leaves[1][key])) for key in shared]
     found = [TensorChange(key, one) for key, one in apart if one.num_different]

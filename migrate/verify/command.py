@@ -12,6 +12,7 @@ from migrate.cli import LazyCommand
         LazyCommand("trace", "migrate.verify.trace.command:trace", "Record what a command trains."),
         LazyCommand("compare", "migrate.verify.commands:compare", "Compare two recorded trainings."),
         LazyCommand("run", "migrate.verify.commands:run", "Run both sides of cases, and compare them."),
+        LazyCommand("bisect", "migrate.verify.commands:bisect", "Find where two long runs part, by checkpoints."),
         LazyCommand("configs", "migrate.verify.commands_files:configs", "Compare what configurations resolve to."),
         LazyCommand("checkpoints", "migrate.verify.commands_files:checkpoints", "Compare what two checkpoints hold."),
     ],

@@ -1,10 +1,12 @@
-"""The commands ``verify compare`` and ``verify run``: parse the command line, call, render, exit."""
+"""The commands ``verify compare``, ``run`` and ``bisect``: parse the command line, call, render, exit."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _PRESENT = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 def _reports(command: Callable[..., None]) -> Callable[..., None]:
@@ -92,8 +95,6 @@ def pairs(texts: Sequence[str]) -> dict[str, str]:
     Raises:
         click.UsageError: There is no ``=``, or the pattern cannot be read.
     """
-    import re
-
     found = {}
     for text in texts:
         pattern, sign, name = text.rpartition("=")
@@ -127,14 +128,72 @@ def run(cases: Sequence[Path], seeds: Sequence[int], keep: Path | None, **report
         raise BemError(f"two cases are called {twice!r}; give one another name")
     if seeds:
         loaded = [dataclasses.replace(case, seeds=list(seeds)) for case in loaded]
-    found: list[Verdict] = []
+    with _folder(keep) as folder:
+        found = _run_all(loaded, folder, report)
+    _finish(found, report, cases[0] if len(cases) == 1 else None, shown=report["form"] == "text")
+
+
+@click.command()
+@click.argument("case_file", type=_PRESENT, metavar="CASE")
+@click.option("--seed", type=click.IntRange(min=0), help="Which seed.  [default: the first of the case]")
+@click.option("--reference-out", type=_FOLDER, help="What a run of the reference has left; else it is run, untraced.")
+@click.option("--candidate-out", type=_FOLDER, help="What a run of the candidate has left; else it is run, untraced.")
+@click.option(
+    "--map", "maps", multiple=True, metavar="PATTERN=KEY", help="Keys of the reference's checkpoints -> keys."
+)
+@click.option("--only", metavar="PATTERN", help="Compare only these keys, as the candidate has them.")
+@click.option("--keep", type=click.Path(file_okay=False, path_type=Path), help="Keep runs and traces in this folder.")
+@_reports
+def bisect(
+    case_file: Path,
+    seed: int | None,
+    reference_out: Path | None,
+    candidate_out: Path | None,
+    maps: Sequence[str],
+    only: str | None,
+    keep: Path | None,
+    **report: Any,
+) -> None:
+    """Find the first step at which two long runs differ, from the checkpoints that they left.
+
+    The CASE says where checkpoints are and how a side goes on from one (checkpoints, resume). Checkpoints of the same
+    step are compared to find the last pair that holds the same; both sides are resumed from it and traced up to the
+    next pair, and the first step that differs is replayed with every module recorded. --map and --only add to what the
+    case says of keys.
+
+    Exit codes: 0 the last pair holds the same; others as of `verify --help`.
+    """
+    from migrate.verify.bisect import bisect_case
+    from migrate.verify.cases import load_case
+
+    case = load_case(case_file)
+    rules = case.checkpoints
+    names = {**pairs(maps), **rules.names}
+    rules = dataclasses.replace(rules, names=names, only=_pattern(only) or rules.only)
+    case = dataclasses.replace(case, checkpoints=rules)
+    with _folder(keep) as folder:
+        outs = reference_out, candidate_out
+        found = [bisect_case(case, case.seeds[0] if seed is None else seed, folder / case.name, outs)]
+    _finish(found, report, case_file)
+
+
+def _pattern(text: str | None) -> str | None:
+    try:
+        re.compile(text or "")
+    except re.error as error:
+        raise click.UsageError(f"--only {text!r}: not a pattern of regular expressions: {error}") from error
+    return text
+
+
+@contextlib.contextmanager
+def _folder(keep: Path | None) -> Iterator[Path]:
+    """Yield the folder that was asked for, or one that is gone afterwards."""
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
-        found = _run_all(loaded, keep, report)
+        yield keep.resolve()
     else:
         with tempfile.TemporaryDirectory(prefix="bem-migrate-verify-") as folder:
-            found = _run_all(loaded, Path(folder), report)
-    _finish(found, report, cases[0] if len(cases) == 1 else None, shown=report["form"] == "text")
+            yield Path(folder)
 
 
 def _run_all(cases: Sequence[Any], folder: Path, report: dict[str, Any]) -> list[Verdict]:

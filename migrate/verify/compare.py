@@ -34,7 +34,7 @@ def compare(
     seed: int | None = None,
     judge: Callable[[Divergence], Divergence] | None = None,
     free: Trace | None = None,
-    control: bool = False,
+    own: bool = False,
 ) -> Verdict:
     """Compare two recorded runs.
 
@@ -46,15 +46,17 @@ def compare(
         seed: For the report.
         judge: Marks differences that a tolerance of the case covers; without it none are.
         free: The candidate's own run, where states of the reference were put into ``candidate``, its generators too.
-        control: Whether ``candidate`` is another run of the reference, and so has the same names in checkpoints.
+        own: Both are runs of the reference; names and waivers are for the candidate.
     """
+    if own:
+        case = case.against_itself()
     collector = Collector(case.waivers, today or datetime.date.today(), judge)
     drawn = View(reference).generators() | View(free or candidate).generators()
     lone = lone_names(reference, case.only_reference), lone_names(candidate, case.only_candidate)
     saved = case.checkpoints.names
     sides = (
         View(reference, lone=lone[0], checkpoint_names=saved),
-        View(candidate, match_names(reference, candidate, case), lone[1], saved if control else {}),
+        View(candidate, match_names(reference, candidate, case), lone[1], saved if own else {}),
     )
     reported = reports(reference, candidate, case.metrics)
     comparison = _Comparison(*sides, collector, drawn, case.checkpoints, reported)

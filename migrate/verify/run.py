@@ -58,7 +58,7 @@ def _run_pair(runner: Runner) -> Verdict:
     if verdict.outcome is not Outcome.DIFFERENT:
         return verdict
     control = runner.record("control", case.reference)
-    noise = judged(case.against_itself(), reference, control, control=True)
+    noise = judged(case, reference, control, own=True)
     quiet = noise.first is None and noise.outcome is not Outcome.INCONCLUSIVE
     told = "agrees with itself" if quiet else f"does not agree with itself: {noise.first or noise.reasons[0]}"
     if case.tolerance is not None:
@@ -78,15 +78,20 @@ def _run_pair(runner: Runner) -> Verdict:
     return localised(runner, verdict, owns)
 
 
-def judged(case: Case, reference: Recorded, candidate: Recorded, control: bool = False) -> Verdict:
-    """Compare all ranks; the verdict is that of the worst."""
+def judged(case: Case, reference: Recorded, candidate: Recorded, own: bool = False) -> Verdict:
+    """Compare all ranks; the verdict is that of the worst.
+
+    Args:
+        case: How strictly.
+        reference: The run that is right.
+        candidate: The other.
+        own: Both are of the reference.
+    """
     if reference.traces.keys() != candidate.traces.keys():
         counts = f"{len(reference.traces)} and {len(candidate.traces)}"
         reason = f"processes that train: {counts}"
         return Verdict(case=case.name, outcome=Outcome.INCONCLUSIVE, reasons=(reason,))
-    found = {
-        name: compare(one, candidate.traces[name], case, control=control) for name, one in reference.traces.items()
-    }
+    found = {name: compare(one, candidate.traces[name], case, own=own) for name, one in reference.traces.items()}
     outcome = worst(one.outcome for one in found.values())
     name, verdict = min(((name, one) for name, one in found.items() if one.outcome is outcome), key=_when)
     notes = [f"{len(found)} processes compared"] if len(found) > 1 else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 from migrate.verify import views
@@ -32,6 +33,11 @@ def drift(reference: Trace, candidate: Trace, control: Trace | None = None) -> t
         shared = tuple(noise.get(step, 0.0) for step in steps) if noise else ()
         found.append(Series(name, tuple(steps), tuple(errors[step] for step in steps), shared))
     return tuple(found)
+
+
+def shifted(series: Series, by: int) -> Series:
+    """Return a series whose steps are counted over the whole run."""
+    return dataclasses.replace(series, steps=tuple(step + by for step in series.steps))
 
 
 def _errors(reference: Trace, other: Trace, get: Callable[[Step], float | None]) -> dict[int, float]:

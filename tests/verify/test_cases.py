@@ -88,6 +88,31 @@ waivers: [{id: W1, reason: rounding, channel: losses, expires: 2027-01-01}]
         pytest.param(
             SIDES + "checkpoints: {ignore: true, names: {a: b}, reason: why}", "not both", id="ignored and compared"
         ),
+        pytest.param(
+            "reference: {command: [a], checkpoints: 'a', resume: [--resume]}\ncandidate: {command: [b]}",
+            "reference.resume: no word has {checkpoint}",
+            id="resume without checkpoint",
+        ),
+        pytest.param(
+            "reference: {command: [a], resume: ['{checkpoint}']}\ncandidate: {command: [b]}",
+            "reference.checkpoints: missing: 'resume' needs a pattern",
+            id="resume without checkpoints",
+        ),
+        pytest.param(
+            "reference: {command: ['{checkpoint}']}\ncandidate: {command: [b]}",
+            "{checkpoint} is for the words of 'resume'",
+            id="checkpoint in the command",
+        ),
+        pytest.param(
+            "reference: {command: [a], checkpoints: '(a)(b)'}\ncandidate: {command: [b]}",
+            "expected one group",
+            id="two groups",
+        ),
+        pytest.param(
+            SIDES + "checkpoints: {only: '(a', reason: b}",
+            "checkpoints.only: not a pattern",
+            id="broken pattern of keys",
+        ),
         pytest.param(SIDES + "names: {'(a': b}", "not a pattern of regular expressions", id="broken pattern"),
         pytest.param(SIDES + "names: {a: '\\2'}", "invalid group reference", id="broken replacement"),
         pytest.param(

@@ -14,6 +14,7 @@ from rich.console import Console
 from migrate.verify.report import ci, document, page, text
 from migrate.verify.report.drift import drift_svg
 from migrate.verify.verdict import (
+    Apart,
     ChannelCount,
     Divergence,
     Guard,
@@ -39,6 +40,7 @@ METRIC = {
     "equivalent": True,
     "text": "loss: within",
 }
+APART = Apart("output", "float32[2, 3]", 6, 2, math.inf, 3.0, (1, 0), "0.0", "1.0")
 FULL = Verdict(
     case="router <bc>",
     seed=3,
@@ -54,7 +56,7 @@ FULL = Verdict(
     waivers=(WaiverUse("W1", "why", 1), WaiverUse("W2", "why", 0, "nothing needed it")),
     noise="agrees with itself",
     drift=(SERIES,),
-    localised=Localised("its inputs agree", "body.0", 1e-3, "a cast", ("train.py:3 main",)),
+    localised=Localised("its inputs agree", "body.0", 1e-3, "a cast", ("train.py:3 main",), APART),
     metrics=(METRIC,),
     notes=("colours \x1b[31m",),
     sides={"reference": {"command": "python a.py", "seconds": 1.5, "exit_code": 0, "trace": "/x"}},
@@ -97,6 +99,7 @@ def test_the_page_needs_nothing_beside_it_and_escapes_what_it_shows() -> None:
     html = page.to_html([FULL, SAME, FAILED])
     assert "router &lt;bc&gt;" in html
     assert "a&lt;b" in html
+    assert "2 of 6 elements differ" in html
     for outside in ("<script", "src=", "@import", "url("):
         assert outside not in html
     svg = ElementTree.fromstring(html[html.index("<svg") : html.index("</svg>") + 6])
@@ -134,3 +137,7 @@ def test_the_terminal_shows_one_screen() -> None:
     assert "reason 29" not in shown[0]
     assert "reason 29" in shown[1]
     assert "module body.0: its inputs agree" in shown[0]
+    assert (
+        "output float32[2, 3]: 2 of 6 elements differ, relative error inf, at most 3 ULP, the first at [1, 0]"
+        in shown[0]
+    )

@@ -28,7 +28,7 @@ from .values import Values
 
 # How many renewals of a generator's 624 words are followed to count what was drawn.
 _ROUNDS = {"light": 0, "full": 8, "deep": 4096}
-_ALWAYS_EXPECTED = ("forward", "backward", "step")
+ALWAYS_EXPECTED = ("forward", "backward", "step")
 
 
 class _Within:
@@ -86,7 +86,7 @@ class Recorder:
         self.notes: list[str] = []
         self.fired: Counter[str] = Counter()
         named = {"metric": settings.metrics, "save": settings.saves}
-        self.expected = {*_ALWAYS_EXPECTED, *settings.expect, *(hook for hook, names in named.items() if names)}
+        self.expected = {*ALWAYS_EXPECTED, *settings.expect, *(hook for hook, names in named.items() if names)}
         self.inside: set[str] = set()
         self.num_steps = 0
         self.num_checkpoints = 0

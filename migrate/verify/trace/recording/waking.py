@@ -7,12 +7,15 @@ import contextlib
 import multiprocessing
 import os
 import sys
+import threading
 from multiprocessing import util
 from types import TracebackType
 from typing import Any, NoReturn
 
 from .fingerprint import unused
 from .recorder import Recorder
+
+_POOLS_S = 10.0
 
 
 def awake(recorder: Recorder) -> None:
@@ -39,12 +42,22 @@ def end(recorder: Recorder) -> NoReturn:
     """End the trace and then the program, at once: neither its handlers nor its ``finally`` blocks run any more."""
     recorder.stopped = True
     recorder.close()
+    _let_pools_finish()
     for child in multiprocessing.active_children():
         child.terminate()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, OSError, ValueError):
             stream.flush()
     os._exit(0 if recorder.error is None else 1)
+
+
+def _let_pools_finish() -> None:
+    """Wait a while for what thread pools were given, such as a checkpoint that is written in the background."""
+    pools: Any = sys.modules.get("concurrent.futures.thread")
+    if pools is not None:
+        waiting = threading.Thread(target=pools._python_exit, daemon=True)
+        waiting.start()
+        waiting.join(_POOLS_S)
 
 
 def _close(recorder: Recorder) -> None:
