@@ -115,12 +115,15 @@ class Checkpoints:
         names: Patterns for whole dotted keys of the reference, and what stands for them in the candidate, as in
             `re.sub`; the first that fits counts.
         only: Pattern for whole keys, as the candidate has them; others are left out.
+        moments: With ``shared``, compare the last one after each step after which both saved, and no others; else all,
+            in order.
         ignore: Compare neither contents nor how many there are.
         reason: Why not everything is compared.
     """
 
     names: dict[str, str] = field(default_factory=dict)
     only: str = ".*"
+    moments: Literal["all", "shared"] = "all"
     ignore: bool = False
     reason: str = ""
 
@@ -319,9 +322,9 @@ def _checkpoint_problems(rules: Checkpoints) -> Iterator[Problem]:
     for pattern, replacement in rules.names.items():
         yield from _pattern_problems(("checkpoints", "names", pattern), pattern, replacement)
     yield from _pattern_problems(("checkpoints", "only"), rules.only)
-    if (rules.ignore or rules.only != ".*") and not rules.reason.strip():
+    if rules != Checkpoints(names=rules.names) and not rules.reason.strip():
         yield Problem(("checkpoints", "reason"), "empty; say why not everything is compared")
-    if rules.ignore and (rules.names or rules.only != ".*"):
+    if rules.ignore and rules != Checkpoints(ignore=True, reason=rules.reason):
         yield Problem(("checkpoints", "ignore"), "checkpoints are ignored or compared by names, not both")
 
 

@@ -272,7 +272,7 @@ def compare_evaluation(
 
 
 def compare_checkpoint(
-    collector: Collector, where: int, pair: Sequence[Checkpoint], names: Sequence[Mapping[str, str]], only: str
+    collector: Collector, where: int, pair: tuple[Checkpoint, Checkpoint], sides: tuple[View, View], only: str
 ) -> None:
     """Compare what both sides saved, key by key.
 
@@ -280,8 +280,9 @@ def compare_checkpoint(
         collector: Gets the pair.
         where: How many steps were done before.
         pair: Of reference and candidate.
-        names: For each, patterns for its keys and what stands for them.
+        sides: Those; they know how keys are renamed.
         only: Pattern for keys that are compared, after they were renamed.
     """
-    found = [views.saved(one, only, own) for one, own in zip(pair, names, strict=True)]
+    keys = [views.saved_keys(view, one) for view, one in zip(sides, pair, strict=True)]
+    found = [views.saved(view, one, only, other) for view, one, other in zip(sides, pair, reversed(keys), strict=True)]
     collector.compare(where, "checkpoint", found)

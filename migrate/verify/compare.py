@@ -54,9 +54,10 @@ def compare(
     drawn = View(reference).generators() | View(free or candidate).generators()
     lone = lone_names(reference, case.only_reference), lone_names(candidate, case.only_candidate)
     saved = case.checkpoints.names
+    matched = match_names(reference, candidate, case)
     sides = (
-        View(reference, lone=lone[0], checkpoint_names=saved),
-        View(candidate, match_names(reference, candidate, case), lone[1], saved if own else {}),
+        View(reference, Match({}), lone[0], saved, views.saved_parameters(reference, case.names)),
+        View(candidate, matched, lone[1], saved if own else {}, views.saved_parameters(candidate, {})),
     )
     reported = reports(reference, candidate, case.metrics)
     comparison = _Comparison(*sides, collector, drawn, case.checkpoints, reported)
@@ -283,11 +284,21 @@ class _Comparison:
             samples = "indices" if "data" in self._not_comparable else "digest"
             channels.compare_evaluation(self.collector, done, one, other, shown, self._drawn_after(done), samples)
         self._reported(done, bool(evaluations))
-        if not self.checkpoints.ignore:
-            for pair in self._pairs(done, "checkpoints", lambda trace: trace.checkpoints):
-                names = [view.checkpoint_names for view in self._sides]
-                channels.compare_checkpoint(self.collector, done, pair, names, self.checkpoints.only)
+        for pair in self._saved(done):
+            channels.compare_checkpoint(self.collector, done, pair, self._sides, self.checkpoints.only)
         self.collector.end_block()
+
+    def _saved(self, done: int) -> list[tuple[Checkpoint, Checkpoint]]:
+        """Return the checkpoints after a number of steps that are compared with each other."""
+        if self.checkpoints.ignore:
+            return []
+        if self.checkpoints.moments == "all":
+            return self._pairs(done, "checkpoints", lambda trace: trace.checkpoints)
+        one, other = (
+            [saved for saved in view.trace.checkpoints if self._done(view, saved.after_step) == done]
+            for view in self._sides
+        )
+        return [(one[-1], other[-1])] if one and other else []
 
     def _reported(self, done: int, evaluated: bool) -> None:
         """Compare the metrics of evaluations, with what is reported until the next step: modes may be put back before.

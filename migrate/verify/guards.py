@@ -72,7 +72,10 @@ def _checkpoints(case: Case, reference: Trace, candidate: Trace) -> Iterator[Gua
         count = sum(len(side.checkpoints) for side in (reference, candidate))
         yield Guard("checkpoints", count > 0, f"{count} are not compared: {rules.reason}")
     elif rules != Checkpoints():
-        count = sum(len(views.saved(one, rules.only, rules.names)) for one in reference.checkpoints)
+        steps = {one.after_step for one in candidate.checkpoints}
+        met = [one for one in reference.checkpoints if rules.moments == "all" or one.after_step in steps]
+        view = views.View(reference, checkpoint_names=rules.names)
+        count = sum(len(views.saved(view, one, rules.only)) for one in met)
         yield Guard("checkpoints", count > 0, f"{count} entries of checkpoints are compared")
 
 
@@ -147,8 +150,9 @@ def _script(trace: Trace, allowed: list[Path]) -> list[str]:
     return [str(word) for word in words if any(word.resolve().is_relative_to(one) for one in allowed)]
 
 
-def _windows(trace: Trace) -> list[int]:
-    return [len(views.effective_losses(step, step.optimizer)) for step in trace.steps]
+def _windows(trace: Trace) -> list[tuple[int, int]]:
+    """Return the optimizer and the number of backward passes of each step."""
+    return [(step.optimizer, len(views.effective_losses(step, step.optimizer))) for step in trace.steps]
 
 
 def _rates(trace: Trace) -> Iterator[tuple[Any, ...]]:
@@ -186,7 +190,7 @@ def _resumed(trace: Trace) -> bool:
 
 
 FEATURES: dict[str, Callable[[Trace], bool]] = {
-    "accumulation": lambda trace: max(_windows(trace), default=0) > 1,
+    "accumulation": lambda trace: any(passes > 1 for _, passes in _windows(trace)),
     "best": lambda trace: any(one.best or "best" in (one.file or "") for one in trace.checkpoints),
     "buffers": _buffers,
     "checkpoint": lambda trace: bool(trace.checkpoints),
@@ -194,7 +198,7 @@ FEATURES: dict[str, Callable[[Trace], bool]] = {
     "dropout": lambda trace: any(_drew(step) for step in trace.steps),
     "evaluation": lambda trace: any(one.forwards for one in trace.evaluations),
     "groups": _groups,
-    "partial_window": lambda trace: len(set(_windows(trace))) > 1,
+    "partial_window": lambda trace: len(set(_windows(trace))) > len({step.optimizer for step in trace.steps}),
     "resume": _resumed,
     "scaler": lambda trace: any(step.scaler for step in trace.steps),
     "schedule": _schedule,

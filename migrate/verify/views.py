@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,8 @@ _IMPLEMENTATION = frozenset("foreach fused capturable differentiable members".sp
 _NOTES = frozenset(
     "initial_lr max_lr min_lr base_lr max_momentum base_momentum warmup_momentum name param_names".split()
 )
+# What `Optimizer.state_dict` has of a parameter.
+_STATE = re.compile(r"((?:.*\.)?state\.)(\d+)\.([^.]+)")
 _ORDERED = ("backward", "grad", "clip", "unscale", "update", "skip")
 
 Hyper = dict[str, Any]
@@ -30,6 +32,7 @@ class View:
         match: Names of the reference for those of this side; empty for the reference itself.
         lone: Buffers and frozen parameters that are not compared, because only this side has them.
         checkpoint_names: Patterns for keys of checkpoints, and what stands for them in the comparison.
+        saved_parameters: Names of the parameters in the order in which an optimizer saves them.
         order: Number of each optimizer by its first step, which does not depend on when it was made.
     """
 
@@ -37,6 +40,7 @@ class View:
     match: Match = field(default_factory=lambda: Match({}))
     lone: frozenset[str] = frozenset()
     checkpoint_names: Mapping[str, str] = field(default_factory=dict)
+    saved_parameters: tuple[str, ...] = ()
     _members: dict[tuple[int, int], list[list[str]]] = field(default_factory=dict)
     _loaders: dict[int, list[dict[str, Any]]] | None = None
     order: dict[int, int] = field(default_factory=dict)
@@ -120,17 +124,50 @@ def meaningful(entries: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def saved(checkpoint: Checkpoint, only: str, names: Mapping[str, str]) -> dict[str, str]:
+def saved(view: View, checkpoint: Checkpoint, only: str, other: Collection[str] = ()) -> dict[str, str]:
     """Return the entries of a checkpoint that are compared: renamed, and those whose keys then fit a pattern.
 
-    What two keys are renamed to has both values, so it is the same as nothing.
+    Optimizers save the state of each parameter by its number; its name stands for it where the other side has no such
+    key. What two keys are renamed to has both values, so it is the same as nothing.
+
+    Args:
+        view: The side that saved it.
+        checkpoint: What it saved.
+        only: The pattern.
+        other: Keys of the other side, as `saved_keys` returns them.
     """
     found: dict[str, str] = {}
     for key, value in meaningful(checkpoint.entries).items():
-        new = renamed(key, names)
+        new = renamed(key, view.checkpoint_names)
+        if new not in other:
+            new = renamed(_with_name(key, view.saved_parameters), view.checkpoint_names)
         if re.fullmatch(only, new):
             found[new] = f"{found[new]} and {value}" if new in found else value
     return found
+
+
+def saved_keys(view: View, checkpoint: Checkpoint) -> set[str]:
+    """Return the keys of a checkpoint as the comparison has them."""
+    return {renamed(key, view.checkpoint_names) for key in checkpoint.entries}
+
+
+def _with_name(key: str, parameters: Sequence[str]) -> str:
+    found = _STATE.fullmatch(key)
+    if found is None or int(found[2]) >= len(parameters):
+        return key
+    return f"{found[1]}{parameters[int(found[2])]}.{found[3]}"
+
+
+def saved_parameters(trace: Trace, names: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the parameters of a run in the order in which its optimizer saves them; of several optimizers, nothing.
+
+    Args:
+        trace: The run.
+        names: Patterns for names, and what stands for them.
+    """
+    if not trace.names or len(trace.names[0].optimizers) != 1:
+        return ()
+    return tuple(renamed(name, names) for group in trace.names[0].members(0) for name in group)
 
 
 def by_parameter(groups: list[Hyper], members: list[list[str]]) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 The folder has ``settings.json``, the questions and the images. It gets records of each `Tensor.backward` and each step
 of the optimizer, weights, evaluations, and the checkpoint that the unified trainer goes on from.
 
-With one word more it does a part, without a record: ``cache`` encodes the images; ``train`` trains and saves nothing;
-``begin`` trains to where ``resume`` goes on, from the checkpoint and without saving.
+With one word more it does a part, without a record: ``cache`` encodes the images; ``train OUT`` trains with checkpoints
+in the folder OUT; ``begin`` trains to where ``resume OUT`` goes on from the checkpoint.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from bem2.multimodal.coverage_analysis import ConsistencyGate
 from bem2.multimodal.training import create_multimodal_trainer
-from recording import recording, saving_nothing
+from recording import recording
 
 from bem2.multimodal import create_multimodal_controller, create_vision_encoder, create_vision_preprocessor
 from bem2.multimodal.evaluation import VQAEvaluator
@@ -46,7 +46,9 @@ def rows_of(file: Path) -> list[dict[str, Any]]:
     ]
 
 
-def make_trainer(folder: Path, settings: dict[str, Any], train: list[Any], held_out: list[Any], name: str) -> Any:
+def make_trainer(
+    folder: Path, settings: dict[str, Any], train: list[Any], held_out: list[Any], name: str, out: Path | None = None
+) -> Any:
     dim = settings["dim"]
     VQAEvaluator()  # Imports nltk, which draws from Python's generator.
     seed(settings["seed"])
@@ -64,7 +66,7 @@ def make_trainer(folder: Path, settings: dict[str, Any], train: list[Any], held_
     preprocessor = create_vision_preprocessor(encoder, {"cache_dir": str(folder / "cache")})
     for rows in (train, held_out):
         preprocessor.preprocess_batch([row["image"] for row in rows], batch_size=32)
-    return create_multimodal_trainer(controller, encoder, preprocessor, gate, settings[name], str(folder / name))
+    return create_multimodal_trainer(controller, encoder, preprocessor, gate, settings[name], str(out or folder / name))
 
 
 def evaluations(trainer: Any) -> list[dict[str, Any]]:
@@ -93,14 +95,15 @@ def begin(folder: Path, settings: dict[str, Any], train: list[Any], held_out: li
     return parts
 
 
-def do(job: str, folder: Path) -> Any:
+def do(folder: Path, job: str, out: str = "") -> Any:
     """Do a part; return the trainer: what it holds at the end is seen while it is there."""
     settings = json.loads((folder / "settings.json").read_text())
     torch.set_num_threads(1)
     train, held_out = rows_of(folder / "train.jsonl"), rows_of(folder / "eval.jsonl")
     if job == "begin":
         return begin(folder, settings, train, held_out)
-    trainer = make_trainer(folder, settings, train, held_out, "parts" if job == "resume" else "whole")
+    name = "parts" if job == "resume" else "whole"
+    trainer = make_trainer(folder, settings, train, held_out, name, Path(out) if out else None)
     if job == "cache":
         return trainer
     file = str(folder / "parts" / f"checkpoint_step_{settings['joint']}.pt")
@@ -108,8 +111,7 @@ def do(job: str, folder: Path) -> Any:
         # As the method that resumes does, but for the random numbers, which it knows nothing of.
         trainer.load_checkpoint(file)
         seed(settings["joint_seed"])
-    with saving_nothing():
-        trainer.train(train, held_out)
+    trainer.train(train, held_out)
     return trainer
 
 
@@ -134,4 +136,4 @@ def run(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    kept = do(sys.argv[2], Path(sys.argv[1])) if len(sys.argv) > 2 else run(Path(sys.argv[1]))
+    kept = do(Path(sys.argv[1]), *sys.argv[2:]) if len(sys.argv) > 2 else run(Path(sys.argv[1]))

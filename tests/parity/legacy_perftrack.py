@@ -1,7 +1,7 @@
 """Trains variants with the old trainer and records it: python legacy_perftrack.py FOLDER RUN ...
 
 A run is a variant with settings, such as ``PT1`` or ``PT3:penalty=0.5:steps=40``, and is recorded in a folder of that
-name; with ``bare=1`` it is neither recorded nor saved, with ``stop=1`` it ends at the joint. With ``from=FILE`` after
+name; with ``bare=1`` it is not recorded, with ``stop=1`` it ends at the joint. With ``from=FILE`` after
 the runs they go on from a checkpoint. It all happens in a process of its own, with the root of the old repository, this
 folder and the root of the project on the path, in this order: the old packages are ``src.bem2``, so that the base model
 can come from our ``bem_core``.
@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import perftrack_task as task
 import torch
-from recording import recording, saving_nothing
+from recording import recording
 from src.bem2.perftrack.evaluation import BudgetConstraints
 from src.bem2.perftrack.lm_wrapper import PTLanguageModel
 from src.bem2.perftrack.pt1_head_gating import HeadGroupGatingConfig
@@ -69,6 +69,10 @@ class ResumingTrainer(PTTrainer):
     def _check_early_stopping(self, *args: Any) -> bool:
         return self.global_step >= self.first and super()._check_early_stopping(*args)
 
+    def _save_checkpoint(self, *args: Any) -> None:
+        if self.global_step >= self.first:
+            super()._save_checkpoint(*args)
+
     def take_over(self, model: Any, variant: str) -> None:
         """Load what the checkpoint has."""
         model.load_state_dict(self.saved["model_state_dict"])
@@ -101,7 +105,7 @@ def train(
             trainer.train_variant(model, train_loader, eval_loader, variant, folder)
         return trainer, {}
     trainer = ResumingTrainer(config, file) if file else PTTrainer(config)
-    with saving_nothing() if options.get("bare") else recording(folder / "record.pt"):
+    with nullcontext() if options.get("bare") else recording(folder / "record.pt"):
         results = trainer.train_variant(model, train_loader, eval_loader, variant, folder)
     return trainer, results
 

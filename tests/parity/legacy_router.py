@@ -1,8 +1,8 @@
 """Runs the old router in a process of its own: ``python legacy_router.py FOLDER JOB``, where the job is JSON.
 
-``python legacy_router.py FOLDER bare PHASE [TRACES]`` trains as `router_task` says, without a record and files;
+``python legacy_router.py FOLDER bare PHASE [TRACES]`` trains as `router_task` says, without a record;
 ``... FOLDER begin PHASE [TRACES]`` trains up to the joint, with checkpoints; ``... FOLDER resume FILE PHASE [TRACES]``
-goes on from one of them, without a record and files; and ``... FOLDER traces`` makes the traces for these.
+goes on from one of them, without a record; and ``... FOLDER traces`` makes the traces for these.
 
 FOLDER gets ``record.pt`` (see `recording`), ``initial.pt`` and ``final.pt`` (state dicts), ``results.json`` (what the
 trainer returned), and the checkpoints of the trainer. With ``joint`` the generators are seeded anew after the
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from bem2.router.training import create_bc_trainer, create_pg_trainer
-from recording import recording, saving_nothing
+from recording import recording
 from router_task import begun_job, resumed_job, trace_jobs, training_job
 
 from bem2.router.agentic_router import create_agentic_router
@@ -67,7 +67,7 @@ def take_over(trainer: Any, file: Path) -> None:
 
 
 def train_bare(folder: Path, job: dict[str, Any], file: Path | None = None) -> Any:
-    """Train, and leave nothing behind; with an output folder, as the choice of the best depends on it.
+    """Train, with checkpoints.
 
     Args:
         folder: The output folder.
@@ -78,8 +78,7 @@ def train_bare(folder: Path, job: dict[str, Any], file: Path | None = None) -> A
     if file is not None:
         take_over(trainer, file)
         seed_everything(job["joint_seed"])
-    with saving_nothing():
-        trainer.train(*arguments, output_dir=str(folder))
+    trainer.train(*arguments, output_dir=str(folder))
     return trainer
 
 

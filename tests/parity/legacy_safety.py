@@ -2,7 +2,7 @@
 
 It runs in a process of its own, with the root of the old repository, this folder and the root of the project on the
 path, in this order: the old packages are ``src.bem2``, so that the base model can come from our ``bem_core``.
-With ``bare=1`` it is neither recorded nor saved.
+With ``bare=1`` it is not recorded.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from recording import recording, saving_nothing
+from recording import recording
 from safety_task import SIZES, batches, loader
 from src.bem2.safety.constitutional_scorer import ValueModelConfig
 from src.bem2.safety.lagrangian_optimizer import ConstraintConfig
@@ -98,8 +98,7 @@ def main(folder: Path, options: dict[str, Any]) -> SafetyTrainingPipeline:
         first = options["first_epoch"]
         seed_all(options["seed"])
     if options["bare"]:
-        with saving_nothing():
-            train(made, first)
+        train(made, first)
         return made
     with recording(folder / "record.pt"):
         results = train(made, first)

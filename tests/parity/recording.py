@@ -54,17 +54,6 @@ def recording(path: Path | str | None = None) -> Iterator[list[Record]]:
             torch.save(events, path)
 
 
-@contextmanager
-def saving_nothing() -> Iterator[None]:
-    """Let `torch.save` do nothing: a run that is compared while it goes on must not write what the other side has no
-    counterpart for, since ours saves in another format."""
-    original, torch.save = torch.save, lambda *args, **kwargs: None
-    try:
-        yield
-    finally:
-        torch.save = original
-
-
 def _step(optimizer: Optimizer) -> Record:
     groups = optimizer.param_groups
     parameters = [parameter for group in groups for parameter in group["params"]]

@@ -81,6 +81,7 @@ waivers: [{id: W1, reason: rounding, channel: losses, expires: 2027-01-01}]
         pytest.param(
             SIDES + "checkpoints: {ignore: true}", "say why not everything is compared", id="ignored, no reason"
         ),
+        pytest.param(SIDES + "checkpoints: {moments: shared}", "checkpoints.reason: empty", id="moments, no reason"),
         pytest.param(SIDES + "checkpoints: {only: 'a.*'}", "checkpoints.reason: empty", id="some keys without reason"),
         pytest.param(
             SIDES + "checkpoints: {names: {'(a': b}}", "checkpoints.names", id="broken pattern of checkpoints"

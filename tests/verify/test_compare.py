@@ -24,7 +24,7 @@ from migrate.verify.trace.session import tracing
 from migrate.verify.verdict import Outcome
 from migrate.verify.waivers import Waiver
 from tests.verify.refactorings import REFACTORINGS
-from tests.verify.toys import Toy
+from tests.verify.toys import Constrained, Toy
 
 TODAY = datetime.date(2026, 5, 1)
 
@@ -118,6 +118,24 @@ def test_a_feature_that_was_never_active_is_vacuous(feature: str, runs: Runs) ->
     found = compare(runs(Still), runs(Still), plain_case(features=[feature]))
     assert found.outcome is Outcome.VACUOUS
     assert found.reasons == (f"feature {feature}: never active in the reference and the candidate",)
+
+
+def test_a_second_optimizer_is_no_partial_window(runs: Runs) -> None:
+    """It takes its steps without a backward pass of its own."""
+
+    class Dual(Constrained):
+        steps, dual_start = 4, 2
+
+    found = compare(runs(Dual), runs(Dual), plain_case(features=["partial_window"]))
+    assert found.reasons == ("feature partial_window: never active in the reference and the candidate",)
+
+
+def test_a_window_that_an_epoch_ends_is_partial(runs: Runs) -> None:
+    class Epoch(Small):
+        steps = 7
+
+    found = compare(runs(Epoch), runs(Epoch), plain_case(features=["partial_window"]))
+    assert found.outcome is Outcome.IDENTICAL, found.reasons
 
 
 class NoRate(Small):
@@ -274,6 +292,63 @@ def test_checkpoints_under_other_names(kind: type[Toy], rules: Checkpoints, outc
     assert found.outcome is outcome, found.reasons
     if outcome is Outcome.DIFFERENT:
         assert {one.channel for one in found.divergences} == {"checkpoint"}
+
+
+class ByName(Small):
+    """Saves the state of the optimizer by the names of its parameters, and does so more often."""
+
+    save_every = 1
+
+    def state(self) -> dict[str, Any]:
+        names = {id(parameter): name for name, parameter in self.model.named_parameters()}
+        state = {names[id(parameter)]: value for parameter, value in self.optimizer.state.items()}
+        return {"model": self.model.state_dict(), "moments": {"state": state}}
+
+
+class ByNameOfAnother(ByName):
+    def state(self) -> dict[str, Any]:
+        found = super().state()
+        state = found["moments"]["state"]
+        state["head.bias"], state["block.linear.bias"] = state["block.linear.bias"], state["head.bias"]
+        return found
+
+
+SHARED = Checkpoints(
+    names={r"optimizer\.(state\..*)": r"moments.\1"},
+    only=r"(model|moments\.state)\..*",
+    moments="shared",
+    reason="the candidate saves after each step",
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "rules", "outcome"),
+    [
+        pytest.param(ByName, SHARED, Outcome.IDENTICAL, id="numbers and names"),
+        pytest.param(ByNameOfAnother, SHARED, Outcome.DIFFERENT, id="the state of another parameter"),
+        pytest.param(ByName, dataclasses.replace(SHARED, moments="all"), Outcome.DIFFERENT, id="all moments"),
+    ],
+)
+def test_checkpoints_of_other_moments(kind: type[Toy], rules: Checkpoints, outcome: Outcome, runs: Runs) -> None:
+    found = compare(runs(Small), runs(kind), plain_case(checkpoints=rules))
+    assert found.outcome is outcome, found.reasons
+    assert any(one.channel == "checkpoint" and one.compared > 40 for one in found.channels)
+
+
+def test_no_shared_moment_is_vacuous(runs: Runs) -> None:
+    class Late(Small):
+        def save(self, name: str) -> None:
+            if self.step == 1:
+                super().save(name)
+
+        eval_every, save_every = 99, 1
+
+    class Later(Small):
+        eval_every, save_every = 99, 3
+
+    found = compare(runs(Late), runs(Later), plain_case(checkpoints=SHARED))
+    assert found.reasons == ("checkpoints: 0 entries of checkpoints are compared",)
+    assert found.outcome is Outcome.VACUOUS
 
 
 def test_another_run_of_the_reference_has_its_names_in_checkpoints(runs: Runs) -> None:
