@@ -111,9 +111,12 @@ def pairs(texts: Sequence[str]) -> dict[str, str]:
 @click.command()
 @click.argument("cases", nargs=-1, required=True, type=_PRESENT, metavar="CASE...")
 @click.option("--seed", "seeds", type=click.IntRange(min=0), multiple=True, help="Only this one; may be repeated.")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Cases that run at the same time."
+)
 @click.option("--keep", type=click.Path(file_okay=False, path_type=Path), help="Keep traces and states in this folder.")
 @_reports
-def run(cases: Sequence[Path], seeds: Sequence[int], keep: Path | None, **report: Any) -> None:
+def run(cases: Sequence[Path], seeds: Sequence[int], jobs: int, keep: Path | None, **report: Any) -> None:
     """Run the reference and the candidate of each CASE in fresh processes, and compare them.
 
     Where the candidate differs, the reference runs again, so that its own noise is known, and then both, so that the
@@ -129,7 +132,7 @@ def run(cases: Sequence[Path], seeds: Sequence[int], keep: Path | None, **report
     if seeds:
         loaded = [dataclasses.replace(case, seeds=list(seeds)) for case in loaded]
     with _folder(keep) as folder:
-        found = _run_all(loaded, folder, report)
+        found = _run_all(loaded, folder, jobs, report)
     _finish(found, report, cases[0] if len(cases) == 1 else None, shown=report["form"] == "text")
 
 
@@ -196,17 +199,17 @@ def _folder(keep: Path | None) -> Iterator[Path]:
             yield Path(folder)
 
 
-def _run_all(cases: Sequence[Any], folder: Path, report: dict[str, Any]) -> list[Verdict]:
+def _run_all(cases: Sequence[Any], folder: Path, jobs: int, report: dict[str, Any]) -> list[Verdict]:
     """Run all cases, and show each verdict when it is there."""
+    from migrate.verify.parallel import run_cases
     from migrate.verify.report.text import show
-    from migrate.verify.run import describe_folder, run_case
+    from migrate.verify.run import describe_folder
 
     found = []
-    for case in cases:
-        for verdict in run_case(case, folder / case.name):
-            found.append(verdict)
-            if report["form"] == "text" and not report["quiet"]:
-                show([verdict], console(), report["everything"])
+    for verdict in run_cases(cases, folder, jobs):
+        found.append(verdict)
+        if report["form"] == "text" and not report["quiet"]:
+            show([verdict], console(), report["everything"])
     describe_folder(folder, found)
     return found
 

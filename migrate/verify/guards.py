@@ -37,7 +37,8 @@ def guards_of(reference: Trace, candidate: Trace, case: Case) -> list[Guard]:
     found += [*_lone(case, reference, candidate), *metric_guards(case, reference, candidate)]
     found += _checkpoints(case, reference, candidate)
     for feature in case.features:
-        seen = [FEATURES[feature](trace) for trace in (reference, candidate)]
+        sides = (reference, case.only_reference), (candidate, case.only_candidate)
+        seen = [_active(feature, trace, lone_names(trace, lone)) for trace, lone in sides]
         missing = [name for name, there in zip(("reference", "candidate"), seen, strict=True) if not there]
         detail = f"never active in the {' and the '.join(missing)}" if missing else "active in both"
         found.append(Guard(f"feature {feature}", not missing, detail))
@@ -170,8 +171,12 @@ def _drew(step: Step) -> bool:
     return drawn and not any(event.startswith("iter") for event in step.phases)
 
 
-def _buffers(trace: Trace) -> bool:
-    return len({step.roots.get("buffers") for step in trace.steps} - {None}) > 1
+def _buffers(trace: Trace, lone: frozenset[str] = frozenset()) -> bool:
+    """Tell whether buffers changed; with some that are not compared, whether others did."""
+    if not lone:
+        return len({step.roots.get("buffers") for step in trace.steps} - {None}) > 1
+    tables = [step.tensors.get("buffers", {}) for step in trace.steps]
+    return any({**table, **dict.fromkeys(lone)} != {**tables[0], **dict.fromkeys(lone)} for table in tables)
 
 
 def _groups(trace: Trace) -> bool:
@@ -187,6 +192,10 @@ def _resumed(trace: Trace) -> bool:
         if name.endswith(".step")
     }
     return bool(counts) and counts.isdisjoint(_ONE)
+
+
+def _active(feature: str, trace: Trace, lone: frozenset[str]) -> bool:
+    return _buffers(trace, lone) if feature == "buffers" else FEATURES[feature](trace)
 
 
 FEATURES: dict[str, Callable[[Trace], bool]] = {
