@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from migrate.verify.cases import Case, load_case
+from migrate.verify.cases import Case, Side, load_case
 from migrate.verify.run import run_case
-from migrate.verify.verdict import Outcome, Verdict
+from migrate.verify.verdict import Divergence, Localised, Outcome, Verdict
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "tests" / "parity" / "cases"
@@ -61,6 +63,80 @@ def test_one_option_more_is_a_difference(name: str, option: str, first: tuple[in
     assert verdict.first is not None
     assert (verdict.first.step, verdict.first.phase) == first, verdict.first
     assert verdict.noise == "agrees with itself"
+
+
+ANOTHER_METRIC = """
+import sys
+from pathlib import Path
+from bem2.router.unified_trainer import RouterTrainer
+from tests.parity.unified_router import main
+
+evaluate = RouterTrainer._evaluate
+RouterTrainer._evaluate = lambda self, data: {key: value * (1 + 1e-15) for key, value in evaluate(self, data).items()}
+kept = main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), *sys.argv[4:])
+"""
+
+
+@pytest.mark.slow
+def test_another_metric_is_a_difference(tmp_path: Path) -> None:
+    case = changed("router_bc")
+    words = [case.candidate.command[0], "-c", ANOTHER_METRIC, *case.candidate.command[3:]]
+    case = dataclasses.replace(case, candidate=dataclasses.replace(case.candidate, command=words))
+    verdict = verdict_of(case, tmp_path)
+    assert verdict.first is not None, verdict.reasons
+    assert (verdict.first.step, verdict.first.phase, verdict.first.key) == (21, "evaluation", "_evaluate")
+
+
+def test_every_training_goes_on_from_an_old_checkpoint() -> None:
+    resumed = {
+        name.removesuffix("_resumed"): load_case(FOLDER / f"{name}.yaml") for name in CASES if "_resumed" in name
+    }
+    assert resumed.keys() == {name for name in CASES if "_resumed" not in name}
+    # A file of the old safety pipeline has no optimizer.
+    assert {name for name, case in resumed.items() if "resume" not in case.features} == {"safety"}
+
+
+@pytest.fixture(scope="module")
+def script() -> Any:
+    spec = importlib.util.spec_from_file_location("script", ROOT / "scripts/validation/test_migration.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_entry_has_every_case_of_a_component(script: Any) -> None:
+    assert sorted(case.name for case in script.cases_of("all")) == CASES
+    assert [case.name for case in script.cases_of("router")] == [name for name in CASES if name.startswith("router")]
+
+
+def test_the_entry_prints_a_line_for_each_case_and_why_one_differs(script: Any) -> None:
+    sides = {"reference": {"seconds": 1.5}, "candidate": {"seconds": 2.25}}
+    same = Verdict(case="pt1", outcome=Outcome.IDENTICAL, steps=210, sides=sides)
+    assert script.lines(same) == ["pt1                  identical         210 steps    3.8 s"]
+    first = Divergence(3, "forward", "outputs", "call 1", "a", "b")
+    found = Localised("its inputs agree and its output differs", module="block.norm")
+    other = dataclasses.replace(same, outcome=Outcome.DIFFERENT, divergences=(first,), localised=found)
+    assert script.lines(other)[1:] == [
+        "    step 3, forward: outputs call 1: a and b",
+        "    block.norm: its inputs agree and its output differs",
+    ]
+    empty = dataclasses.replace(same, outcome=Outcome.VACUOUS, reasons=("steps: 3 steps, at least 200 are asked",))
+    assert script.lines(empty)[1:] == ["    steps: 3 steps, at least 200 are asked"]
+
+
+def test_the_entry_runs_cases_at_once(script: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first takes longer, and yet is printed first."""
+    broken = [
+        dataclasses.replace(
+            changed("router_pg"), name=name, candidate=Side(command=["x"]), reference=Side(command=words)
+        )
+        for name, words in (("slow", ["sh", "-c", "sleep 1; false"]), ("quick", ["false"]))
+    ]
+    assert script.run(broken, tmp_path, jobs=2) == [Outcome.INCONCLUSIVE] * 2
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in shown if not line.startswith(" ")] == ["slow", "quick"]
 
 
 def test_what_only_one_side_has_must_be_there(tmp_path: Path) -> None:

@@ -353,7 +353,7 @@ def test_no_shared_moment_is_vacuous(runs: Runs) -> None:
 
 def test_another_run_of_the_reference_has_its_names_in_checkpoints(runs: Runs) -> None:
     case = plain_case(checkpoints=SAME)
-    assert compare(runs(Small), runs(Small), case, control=True).outcome is Outcome.IDENTICAL
+    assert compare(runs(Small), runs(Small), case, own=True).outcome is Outcome.IDENTICAL
     assert compare(runs(Small), runs(Small), case).outcome is not Outcome.IDENTICAL
 
 
