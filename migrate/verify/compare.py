@@ -12,6 +12,7 @@ from migrate.verify.cases import Case, Checkpoints, Side
 from migrate.verify.collector import Collector
 from migrate.verify.guards import guards_of, lone_names
 from migrate.verify.names import Match, Tensor, match, propose
+from migrate.verify.pairing import Pairing
 from migrate.verify.reported import Reports, reports
 from migrate.verify.series import drift
 from migrate.verify.structures import changes
@@ -82,6 +83,7 @@ def compare(
         drift=drift(reference, candidate),
         notes=(
             *comparison.notes,
+            *comparison.call_notes(),
             *_silent_notes(reference, candidate, case),
             *_proposal(reference, candidate, comparison.candidate.match),
             *(f"metrics: {problem}" for problem in reported[1].names.problems),
@@ -169,6 +171,8 @@ class _Comparison:
     _place: dict[int, int] = field(default_factory=dict)
     _not_comparable: set[str] = field(default_factory=set)
     _evaluated: bool = False
+    _calls_apart: str | None = None
+    _pairings: tuple[Pairing, Pairing] = field(default_factory=lambda: (Pairing("inputs"), Pairing("outputs")))
 
     def run(self) -> None:
         """Compare everything, in the order in which it happened."""
@@ -258,23 +262,33 @@ class _Comparison:
         """Compare what models get and give, where that had an effect: arguments may be passed in another form."""
         one, other = steps
         losses = [views.effective_losses(step, step.optimizer) for step in steps]
+        same = losses[0] == losses[1] and channels.gradients_agree(one, other)
         for channel in ("inputs", "outputs"):
-            if channels.calls_agree(one, other, channel):
-                continue
-            if losses[0] == losses[1] and channels.gradients_agree(one, other):
+            if same and not channels.calls_agree(one, other, channel):
                 self._not_comparable.add(channel)
-                self._note(channel, f"{channel} of models differ in form, not in effect; they are not compared")
         shown = [channel for channel in ("inputs", "outputs") if channel not in self._not_comparable]
         channels.compare_calls(self.collector, number, one, other, shown)
-        if len(one.forwards) != len(other.forwards):
-            counts = f"{len(one.forwards)} and {len(other.forwards)}"
-            self._note("calls", f"calls of models in step {number}: {counts}; what goes in and out is not compared")
+        apart = len(one.forwards) != len(other.forwards)
+        if apart and self._calls_apart is None:
+            self._calls_apart = f"{len(one.forwards)} and {len(other.forwards)} in step {number}"
+        for pairing in self._pairings:
+            if apart or pairing.channel in self._not_comparable:
+                self.collector.compare(number, pairing.channel, pairing.compare(one, other, same))
+
+    def call_notes(self) -> Iterator[str]:
+        """Yield how models were compared that are called in other ways."""
+        apart = [pairing for pairing in self._pairings if self._calls_apart or pairing.channel in self._not_comparable]
+        if self._calls_apart is not None:
+            yield f"models are called in another way: {self._calls_apart}"
+        for pairing in apart:
+            what = f"{pairing.channel} of models differ in form, not in effect"
+            compared = f"{pairing.num_known} tensors with the same content are compared"
+            yield f"{what}; {compared if pairing.num_known else 'they are not compared'}"
 
     def _note(self, key: str, text: str) -> None:
-        if key not in self._not_comparable or key in ("inputs", "outputs"):
+        if key not in self._not_comparable:
             self._not_comparable.add(key)
-            if text not in self.notes:
-                self.notes.append(text)
+            self.notes.append(text)
 
     def _between(self, done: int) -> None:
         """Compare evaluations and checkpoints after a number of steps."""

@@ -64,7 +64,8 @@ class Events:
         losses: What `backward` started from: ``float.hex`` of scalars, else a digest.
         components: Values of loss functions: name and ``float.hex``, or digest.
         batches: From loaders: ``loader``, ``digest``, ``indices``.
-        forwards: Calls of outermost modules: ``entry``, ``mode``, ``grad``, ``inputs``, ``outputs``.
+        forwards: Calls of outermost modules: ``entry``, ``mode``, ``grad``, ``inputs``, ``outputs``, and of each
+            tensor in them ``input_tensors``, ``output_tensors``.
         clips: ``kind``, ``norm`` before, ``max_norm``, ``norm_type``, ``coefficient``, ``active``, ``num``.
         metrics: Names and values that the program or a test gave.
         scaler: Events of a GradScaler: ``event``, ``scale``, ``growth_tracker``, ``skipped``.

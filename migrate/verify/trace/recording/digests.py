@@ -124,6 +124,17 @@ def digest(value: Any) -> str:
     return state.hexdigest()
 
 
+def digest_with_tensors(value: Any) -> tuple[str, list[str]]:
+    """Return the digest of a nested value, and those of its tensors that have more than one element, in order."""
+    state, tensors = xxhash.xxh3_128(), []
+    for leaf in leaves(value):
+        found = leaf_digest(leaf)
+        state.update(found)
+        if isinstance(leaf, Tensor) and leaf.numel() > 1:
+            tensors.append(found.hex())
+    return state.hexdigest(), tensors
+
+
 def leaf_digest(leaf: Any) -> bytes:
     """Return the digest of a tensor, an array, a number or a text; of any other object that of its type alone."""
     if isinstance(leaf, Tensor):

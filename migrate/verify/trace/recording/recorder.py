@@ -15,7 +15,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from .checkpoints import Saved, checkpoint_record
-from .digests import Hyper, digest, number
+from .digests import Hyper, digest, digest_with_tensors, number
 from .events import Events
 from .names import NOT_COUNTED, Names
 from .numbering import ByIdentity
@@ -28,6 +28,8 @@ from .values import Values
 
 # How many renewals of a generator's 624 words are followed to count what was drawn.
 _ROUNDS = {"light": 0, "full": 8, "deep": 4096}
+# Of a step or an evaluation; some programs call hundreds of small modules.
+_CALLS_WITH_TENSORS = 32
 ALWAYS_EXPECTED = ("forward", "backward", "step")
 
 
@@ -320,14 +322,24 @@ class Recorder:
         if not self.event("forward", f"forward:{entry}"):
             return None
         mode = "train" if module.training else "eval"
-        record: Record = {"entry": entry, "mode": mode, "grad": grad, "inputs": digest(args)}
+        record: Record = {"entry": entry, "mode": mode, "grad": grad}
+        self._note_tensors(record, "input", args)
         self.now.forwards.append(record)
         return record
 
     def forward_done(self, record: Record, result: Any) -> None:
         """Add the digest of what a module returned, where the level or an evaluation asks for it."""
         if self.settings.level != "light" or self._evaluation:
-            record["outputs"] = digest(result)
+            self._note_tensors(record, "output", result)
+
+    def _note_tensors(self, record: Record, side: str, value: Any) -> None:
+        """Add the digest of what goes into a module or comes out of it, and of each tensor in the first calls."""
+        if self.settings.level == "light" or len(self.now.forwards) > _CALLS_WITH_TENSORS:
+            record[f"{side}s"] = digest(value)
+            return
+        record[f"{side}s"], tensors = digest_with_tensors(value)
+        if tensors:
+            record[f"{side}_tensors"] = tensors
 
     def counts(self, module: nn.Module) -> bool:
         """Tell whether a module has tensors; others, such as losses, do not count as called."""
