@@ -282,7 +282,7 @@ class _Comparison:
             yield f"models are called in another way: {self._calls_apart}"
         for pairing in apart:
             what = f"{pairing.channel} of models differ in form, not in effect"
-            compared = f"{pairing.num_known} tensors with the same content are compared"
+            compared = f"tensors with the same content are compared, {pairing.num_known} in a step"
             yield f"{what}; {compared if pairing.num_known else 'they are not compared'}"
 
     def _note(self, key: str, text: str) -> None:

@@ -66,7 +66,9 @@ def test_parts_of_a_model_are_no_difference(runs: Runs) -> None:
     found = compare(runs(Small), runs(Parts), plain_case())
     assert found.outcome is Outcome.IDENTICAL, found.reasons
     assert any("models are called in another way: 2 and 8 in step 1" in note for note in found.notes)
-    assert any("outputs of models differ in form" in note and "2 tensors" in note for note in found.notes)
+    assert any(
+        note.startswith("outputs of models differ in form") and note.endswith("2 in a step") for note in found.notes
+    )
     compared = {one.channel: one.compared for one in found.channels}
     assert compared["outputs"] >= 3 * 2
     assert compared["inputs"] >= 3 * 2
