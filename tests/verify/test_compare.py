@@ -24,7 +24,7 @@ from migrate.verify.trace.session import tracing
 from migrate.verify.verdict import Outcome
 from migrate.verify.waivers import Waiver
 from tests.verify.refactorings import REFACTORINGS
-from tests.verify.toys import Constrained, Toy
+from tests.verify.toys import Constrained, Resumed, Toy
 
 TODAY = datetime.date(2026, 5, 1)
 
@@ -90,6 +90,29 @@ FEATURES = ["accumulation", "best", "buffers", "checkpoint", "clip", "dropout", 
 
 def test_features_that_were_active(runs: Runs) -> None:
     found = compare(runs(Small), runs(Small), plain_case(steps=4, features=FEATURES))
+    assert found.outcome is Outcome.IDENTICAL, found.reasons
+
+
+class GoingOn(Resumed):
+    steps, stop = 6, 3
+
+
+class Scaled(Small):
+    """Scales its losses, by one."""
+
+    def backward(self, loss: torch.Tensor) -> None:
+        if self.step == 1 and not hasattr(self, "scaler"):
+            self.scaler = torch.amp.GradScaler("cpu", init_scale=1.0)
+        super().backward(self.scaler.scale(loss))
+
+    def take(self, optimizer: Optimizer) -> None:
+        self.scaler.step(optimizer)
+        self.scaler.update()
+
+
+@pytest.mark.parametrize(("kind", "feature"), [(GoingOn, "resume"), (Scaled, "scaler")])
+def test_features_of_other_trainings(kind: type[Toy], feature: str, runs: Runs) -> None:
+    found = compare(runs(kind), runs(kind), plain_case(features=[feature]))
     assert found.outcome is Outcome.IDENTICAL, found.reasons
 
 
