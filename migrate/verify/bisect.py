@@ -25,7 +25,7 @@ from migrate.verify.trace.recording.recorder import ALWAYS_EXPECTED
 from migrate.verify.verdict import Divergence, Guard, Outcome, Verdict, decide
 from migrate.verify.waivers import Waiver
 
-_SHOWN = 3
+_SHOWN = 2
 _ASSUMED = "a difference is taken to persist: what lies between checkpoints that were compared was not read"
 
 

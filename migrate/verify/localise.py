@@ -7,10 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from migrate.verify.names import renamed
+from migrate.verify.phases import PHASES
 from migrate.verify.trace.reader import Names, Step, Trace
 from migrate.verify.verdict import Divergence, Localised
 
 Call = dict[str, Any]
+
+# Phases of a first difference that modules may be the cause of. After the losses agreed, what modules get and give can
+# differ in form only; gradients are not in every step of a trace of level light, and show in the update then.
+_BY_FORWARD = PHASES[: PHASES.index("loss") + 1]
+_BY_BACKWARD = (*PHASES[: PHASES.index("backward") + 1], "update")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +93,11 @@ def localise(
     if draws is not None and first.phase == "rng":
         return draws, None
     calls = [list(_calls(trace, step)) for trace, step in zip((reference, candidate), (one, other), strict=True)]
-    forward = _first_forward(*_with(calls, "outputs"), patterns)
-    found = forward or _first_gradient(*_with(calls, "gradient"), patterns)
+    found = _first_forward(*_with(calls, "outputs"), patterns) if first.phase in _BY_FORWARD else None
+    if found is None and first.phase in _BY_BACKWARD:
+        found = _first_gradient(*_with(calls, "gradient"), patterns)
     if found is None:
-        detail = f"all {len(calls[0])} calls of modules agree; the difference begins in phase {first.phase}"
+        detail = f"none of {len(calls[0])} calls of modules is the cause; the difference begins in phase {first.phase}"
         return Localised(detail, cause=cause_of(first)), None
     cause = found.phase if first.phase not in ("data", "rng", "mode") else first.phase
     return Localised(found.detail, found.module, cause=_CAUSES[cause]), found.pair

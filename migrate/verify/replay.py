@@ -189,7 +189,8 @@ def _step(trace: Trace, number: int) -> Step | None:
 def _first_difference(number: int, one: tuple[Trace, Step], other: tuple[Trace, Step]) -> Divergence | None:
     """Compare a step of two runs of one program; metrics may have been found before the run was resumed."""
     collector = Collector((), datetime.date.today())
-    drawn = View(one[0]).generators()
+    # A loader that skips what was done draws otherwise; what it gives shows in losses and gradients.
+    drawn = {name for name in View(one[0]).generators() if not name.startswith("loader:")}
     # Optimizers are numbered as they were made: which one comes first depends on where the trace begins.
     first, second = (
         (View(trace, order={number: number for number in range(len(trace.names_of(step).optimizers))}), step)

@@ -14,7 +14,7 @@ from migrate.verify.compare import compare
 from migrate.verify.localise import localise
 from migrate.verify.verdict import Localised
 from tests.verify.refactorings import REFACTORINGS
-from tests.verify.toys import Toy
+from tests.verify.toys import Net, Toy
 
 AT = 3
 
@@ -78,6 +78,27 @@ def test_a_difference_outside_of_modules(tmp_path: Path) -> None:
         @property
         def limit(self) -> float:  # type: ignore[override]
             return 0.5 if self.step != self.at else 0.6
+
+    found = located(Limit, tmp_path)
+    assert found.module is None
+    assert "begins in phase clip" in found.detail
+
+
+def test_another_form_of_inputs_is_not_the_cause_of_what_comes_later(tmp_path: Path) -> None:
+    class Flagged(Net):
+        def forward(self, x: torch.Tensor, flag: bool = True) -> torch.Tensor:
+            return super().forward(x)
+
+    class Limit(Short):
+
+        def make_model(self) -> nn.Module:
+            return Flagged()
+
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
+            return self.model(features, True)  # type: ignore[no-any-return]
+
+        def clip(self) -> None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), 0.5 if self.step != self.at else 0.6)
 
     found = located(Limit, tmp_path)
     assert found.module is None

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from migrate.verify import replay
 from migrate.verify.cases import Side, load_case
@@ -18,6 +19,8 @@ from migrate.verify.runner import Recorded, Runner
 from migrate.verify.saved import Saved, saved_by
 from migrate.verify.trace.reader import Checkpoint, Trace
 from migrate.verify.verdict import Verdict
+from migrate.verify.views import View
+from tests.verify.toys import Toy
 
 FILE = Path(__file__).parent / "pairs" / "long.yaml"
 NAMES = ("reference", "candidate")
@@ -130,6 +133,38 @@ def test_without_resume_only_short_runs_go_on_to_the_end(
     assert deep_outs(traced) == dict.fromkeys(NAMES, limit > 0)
     told = "the replays ended after step 33, so the drift of tensors is not drawn beyond it"
     assert (told in verdict.notes) == (limit == 0)
+
+
+class Generated(Toy):
+    """Its loader draws from a generator of its own."""
+
+    def make_loaders(self) -> tuple[Any, Any]:
+        loader, held_out = super().make_loaders()
+        generator = torch.Generator().manual_seed(0)
+        return DataLoader(loader.dataset, batch_size=4, shuffle=True, generator=generator), held_out
+
+
+@pytest.mark.parametrize(
+    ("change", "phase"),
+    [
+        pytest.param({}, None, id="the same"),
+        pytest.param({"rng": {"torch": {"digest": "x"}}}, "rng", id="another draw"),
+        # A loader that skips the batches of before draws otherwise, and gives the same.
+        pytest.param({"rng": {"loader:0": {"digest": "x"}}}, None, id="generator of a loader"),
+        pytest.param({"losses": ["0x1p+0", "0x1p+1"]}, "loss", id="loss"),
+        pytest.param({"roots": {}, "tensors": {"state": {"head.bias.exp_avg": "x"}}}, "update", id="state lost"),
+        pytest.param({"metrics": [["score", "0x1p+0"]]}, None, id="evaluated before it was stopped"),
+    ],
+)
+def test_what_a_replay_must_repeat(change: dict[str, Any], phase: str | None, tmp_path: Path) -> None:
+    trace = Generated(tmp_path).record(tmp_path / "run.trace", level="full")
+    step = trace.steps[3]
+    mixed = {
+        key: {**getattr(step, key), **value} if isinstance(value, dict) else value for key, value in change.items()
+    }
+    assert {"torch", "loader:0"} <= View(trace).generators()
+    found = replay._first_difference(4, (trace, step), (trace, dataclasses.replace(step, **mixed)))
+    assert (found and found.phase) == phase
 
 
 def test_steps_of_checkpoints(tmp_path: Path) -> None:
