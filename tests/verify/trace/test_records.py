@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from contextlib import suppress
 from dataclasses import dataclass
@@ -420,6 +421,83 @@ def test_light_leaves_out_what_is_large(tmp_path: Path) -> None:
     assert all(step.roots["parameters"] and not step.tensors for step in trace.steps)
     with_all = [step.number for step in trace.steps if step.roots["gradients"] and step.roots["state"]]
     assert with_all == [0, 10]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda weight: weight.data.view(-1)[5].add_(1), id="content"),
+        pytest.param(lambda weight: setattr(weight, "data", weight.data.t()), id="transposed in place"),
+        pytest.param(lambda weight: setattr(weight, "data", weight.data[:2]), id="shorter, at the same place"),
+        pytest.param(lambda weight: setattr(weight, "data", weight.data.clone()[:, :2]), id="not contiguous"),
+        pytest.param(lambda weight: weight.data.untyped_storage().resize_(0), id="no memory"),
+    ],
+)
+def test_light_sees_what_becomes_of_a_parameter(change: Any, tmp_path: Path) -> None:
+    """The root of a weight that was changed between two steps is that of a new one with this content."""
+    weight = nn.Parameter(torch.arange(9.0).reshape(3, 3))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    with tracing(tmp_path / "run.trace", level="light"):
+        for _ in range(2):
+            optimizer.step()
+        change(weight)
+        optimizer.step()
+    roots = [step.roots["parameters"] for step in read_trace(tmp_path / "run.trace").steps]
+    assert roots[0] == roots[1] != roots[2]
+    content = b"" if weight.data.untyped_storage().nbytes() == 0 else weight.detach().contiguous().numpy().tobytes()
+    single = xxhash.xxh3_128_digest(f"torch.float32{tuple(weight.shape)}".encode() + content)
+    if content:
+        assert roots[2] == xxhash.xxh3_128_hexdigest(single)
+
+
+def test_light_sees_tensors_of_other_kinds(tmp_path: Path) -> None:
+    """The root is one of values: how they lie in memory makes no difference."""
+
+    def root(weight: Tensor) -> str | None:
+        parameter = nn.Parameter(weight, requires_grad=weight.is_floating_point() or weight.is_complex())
+        optimizer = torch.optim.SGD([parameter], lr=0.1)
+        with tracing(tmp_path / "run.trace", level="light"):
+            optimizer.step()
+        return read_trace(tmp_path / "run.trace").steps[0].roots["parameters"]
+
+    square = torch.arange(9.0).reshape(3, 3)
+    assert root(square) == root(square.t().contiguous().t()) != root(square.t())
+    assert root(square.bfloat16()) != root(square)
+    assert root(torch.randn(3, dtype=torch.complex64).conj()) != root(torch.zeros(3, dtype=torch.complex64))
+    sparse = square.to_sparse()
+    assert root(sparse) == root(sparse.clone()) != root((square + 1).to_sparse())
+
+
+def test_light_sees_every_seed_and_every_draw(tmp_path: Path) -> None:
+    """States of Python and NumPy are only looked at where a mark of them has changed."""
+    acts = [
+        lambda: random.seed(3),
+        lambda: random.seed(4),
+        random.random,
+        lambda: random.gauss(0, 1),
+        lambda: [random.getrandbits(32) for _ in range(624)],
+        lambda: np.random.seed(3),
+        lambda: np.random.seed(4),
+        np.random.rand,
+        np.random.randn,
+        lambda: np.random.randint(2**32, size=624, dtype=np.uint64),
+        lambda: torch.manual_seed(5),
+        lambda: torch.rand(1),
+    ]
+    weight = nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    for level in ("light", "full"):
+        seed()
+        with tracing(tmp_path / f"{level}.trace", level=level):
+            for act in (lambda: None, *acts, lambda: None):
+                act()
+                optimizer.step()
+    light, full = (read_trace(tmp_path / f"{level}.trace").steps for level in ("light", "full"))
+    for name in ("python", "numpy", "torch"):
+        states = [[step.rng[name]["digest"] for step in steps] for steps in (light, full)]
+        changes = [[one != other for one, other in itertools.pairwise(some)] for some in states]
+        assert changes[0] == changes[1]
+        assert sum(changes[0]) == {"python": 5, "numpy": 5, "torch": 2}[name]
 
 
 def test_deep_tells_each_module_and_each_draw(tmp_path: Path) -> None:

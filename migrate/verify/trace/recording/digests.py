@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ _FIXED = (str, bool, int, float, type(None))
 _TEXT = (str, bytes, bool, int, float, complex, type(None))
 _STRIDED, _CPU = torch.strided, torch.device("cpu")
 _NO_SIZE = torch.Size(())
+_address = Tensor.data_ptr
+_size = operator.attrgetter("nbytes")
 _heads: dict[tuple[torch.dtype, torch.Size], Any] = {}
 
 
@@ -39,7 +42,7 @@ def tensor_digest(tensor: Tensor) -> bytes:
     key = (tensor.dtype, tensor.shape)
     head = _heads.get(key)
     if head is None:
-        head = _heads[key] = xxhash.xxh3_128(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+        head = _heads[key] = xxhash.xxh3_128(_form(tensor))
     state = head.copy()
     if tensor.nbytes:
         state.update((ctypes.c_char * tensor.nbytes).from_address(tensor.data_ptr()))
@@ -51,6 +54,36 @@ class Slots:
 
     def __init__(self) -> None:
         self._known: list[tuple[int, torch.Size, Any, Any]] = []
+        self._places: list[Any] = []
+        self._memories: list[Any] = []
+        self._head = xxhash.xxh3_128()
+
+    def forget(self) -> None:
+        """Look everything up again."""
+        self._known, self._places = [], []
+
+    def together(self, tensors: Sequence[Tensor]) -> bytes:
+        """Return one digest over types and shapes of all tensors, then their contiguous bytes.
+
+        A tensor that is at the same place and has as many bytes is taken for the same as before. Where one has no
+        memory of its own, such as a sparse one, it is the digest of all digests.
+        """
+        try:
+            places = [*map(_address, tensors), *map(_size, tensors)]
+        except (NotImplementedError, RuntimeError):
+            return root(map(tensor_digest, tensors))
+        if places != self._places:
+            self._places, self._memories = places, [_memory(tensor) for tensor in tensors]
+            self._head = xxhash.xxh3_128(b"".join(map(_form, tensors)))
+        state = self._head.copy()
+        update = state.update
+        for at, memory in enumerate(self._memories):
+            if memory is not None:
+                update(memory)
+            else:
+                for part in _copied(tensors[at]):
+                    update((ctypes.c_char * part.nbytes).from_address(part.data_ptr()))
+        return state.digest()
 
     def digests(self, tensors: Sequence[Tensor]) -> bytes:
         """Return the digests of tensors, joined."""
@@ -71,27 +104,40 @@ class Slots:
 
 def _slot(tensor: Tensor) -> tuple[int, torch.Size, Any, Any]:
     """Return address, shape, the beginning of the digest and the memory of a tensor; nothing where it is unusual."""
-    plain = type(tensor) in _PLAIN and tensor.layout is _STRIDED and tensor.device == _CPU
-    if not plain or not tensor.nbytes or tensor.is_conj() or tensor.is_neg() or not tensor.is_contiguous():
+    memory = _memory(tensor)
+    if memory is None or not tensor.nbytes:
         return 0, _NO_SIZE, None, None
-    memory = (ctypes.c_char * tensor.nbytes).from_address(tensor.data_ptr())
     return tensor.data_ptr(), tensor.shape, _heads[tensor.dtype, tensor.shape], memory
 
 
-def _unusual(tensor: Tensor) -> bytes:
+def _memory(tensor: Tensor) -> Any:
+    """Return the memory of a tensor as it is; None where that is not its contiguous bytes."""
+    plain = type(tensor) in _PLAIN and tensor.layout is _STRIDED and tensor.device == _CPU
+    if not plain or tensor.is_conj() or tensor.is_neg() or not tensor.is_contiguous():
+        return None
+    return (ctypes.c_char * tensor.nbytes).from_address(tensor.data_ptr())
+
+
+def _form(tensor: Tensor) -> bytes:
+    return f"{tensor.dtype}{tuple(tensor.shape)}".encode()
+
+
+def _copied(tensor: Tensor) -> list[Tensor]:
+    """Return what the bytes of an unusual tensor are read from."""
     tensor = tensor.detach()
-    local = getattr(tensor, "_local_tensor", None)  # of a DTensor
-    if isinstance(local, Tensor):
-        return tensor_digest(local.detach())
     if tensor.layout is torch.sparse_coo:
         tensor = tensor.coalesce()
-        return root([tensor_digest(tensor.indices()), tensor_digest(tensor.values())])
-    if tensor.layout is not _STRIDED:
-        return tensor_digest(tensor.to_dense())
-    plain = tensor.cpu()
+        return [part for inside in (tensor.indices(), tensor.values()) for part in _copied(inside)]
+    local = getattr(tensor, "_local_tensor", tensor).detach()  # of a DTensor
+    plain = (local if local.layout is _STRIDED else local.to_dense()).cpu()
     if type(plain) not in _PLAIN:
         plain = plain.as_subclass(Tensor)
-    return tensor_digest(plain)
+    return [plain.resolve_conj().resolve_neg().contiguous()]
+
+
+def _unusual(tensor: Tensor) -> bytes:
+    digests = [tensor_digest(part) for part in _copied(tensor)]
+    return digests[0] if len(digests) == 1 else root(digests)
 
 
 def root(digests: Iterable[bytes]) -> bytes:
@@ -165,6 +211,7 @@ class Hyper:
     def __init__(self) -> None:
         self._values: dict[str, Any] = {}
         self._texts: dict[str, Any] = {}
+        self._fixed: set[str] = set()
 
     def record(self, group: Mapping[str, Any]) -> dict[str, Any]:
         """Return all but the parameters, as JSON with exact floats; not to be changed."""
@@ -172,13 +219,21 @@ class Hyper:
         if values.keys() != group.keys():
             values.clear()
             texts.clear()
+            self._fixed.clear()
         for key, value in group.items():
+            if key in self._fixed and values[key] is value:
+                continue
+            values[key] = value
+            if key not in ("params", "param_names"):
+                texts[key] = plain(value)
             # A tensor or a list can change and stay the same object.
-            if key not in values or values[key] is not value or not isinstance(value, _FIXED):
-                values[key] = value
-                if key not in ("params", "param_names"):
-                    texts[key] = plain(value)
+            if key not in texts or _is_fixed(value):
+                self._fixed.add(key)
         return texts
+
+
+def _is_fixed(value: Any) -> bool:
+    return isinstance(value, _FIXED) or (type(value) is tuple and all(map(_is_fixed, value)))
 
 
 def plain(value: Any) -> Any:

@@ -57,7 +57,7 @@ class Loaders:
         if index is not None and self.recorder.event("batch", f"batch:{index}"):
             in_order = getattr(iterator, "_in_order", True)
             found = {"loader": index, "digest": digest(batch), "indices": _short(indices) if in_order else None}
-            self.recorder.now.batches.append(found)
+            self.recorder.now["batches"].append(found)
 
 
 def _short(indices: Any) -> Any:

@@ -67,7 +67,7 @@ def _note(recorder: Recorder, name: str, kwargs: dict[str, Any]) -> None:
     recorder.fired["draw"] += 1
     if recorder.on:
         own = kwargs.get("generator") is not None
-        recorder.now.draws.append({"function": name, "at": _caller(), **({"generator": True} if own else {})})
+        recorder.now["draws"].append({"function": name, "at": _caller(), **({"generator": True} if own else {})})
 
 
 def _caller() -> list[str]:

@@ -80,9 +80,9 @@ def _called(recorder: Recorder, module: nn.Module, inputs: str, result: Any) -> 
 
 def _note(recorder: Recorder, call: dict[str, Any], value: Any) -> None:
     """Add a record of a call; its value is saved where it belongs to a step and not to an evaluation."""
-    recorder.now.calls.append(call)
+    recorder.now["calls"].append(call)
     if recorder.now is recorder.events:
-        recorder.values.save(recorder.num_steps, len(recorder.events.calls) - 1, value)
+        recorder.values.save(recorder.num_steps, len(recorder.events["calls"]) - 1, value)
 
 
 def _gradient(recorder: Recorder, place: dict[str, Any]) -> Any:
@@ -122,4 +122,4 @@ def _loss(recorder: Recorder, name: str, original: Any) -> Any:
 def _component(recorder: Recorder, name: str, value: Any) -> None:
     recorder.fired["loss"] += 1
     if recorder.on and isinstance(value, Tensor):
-        recorder.now.components.append([name, number(value)])
+        recorder.now["components"].append([name, number(value)])

@@ -188,7 +188,7 @@ def _norm_clipped(recorder: Recorder, norm: Any, max_norm: Any, norm_type: Any, 
     if recorder.event("clip", "clip"):
         value, most = float(norm), float(max_norm)
         coefficient = min(1.0, most / (value + _EPSILON)) if value == value else value
-        recorder.events.clips.append(
+        recorder.events["clips"].append(
             {
                 "kind": "norm",
                 "norm": value.hex(),
@@ -223,7 +223,7 @@ def _value_clipped(recorder: Recorder, largest: float, most: float, seen: list[A
     if recorder.event("clip", "clip"):
         values = {"norm": largest.hex(), "max_norm": float(most).hex(), "norm_type": float("inf").hex()}
         active = not largest <= most
-        recorder.events.clips.append(
+        recorder.events["clips"].append(
             {"kind": "value", **values, "coefficient": None, "active": active, **_counts(seen)}
         )
 
@@ -283,8 +283,8 @@ def _scaled(recorder: Recorder, scaler: GradScaler, name: str, args: tuple[Any, 
     recorder.fired["scaler"] += 1
     if not recorder.on or (name == "step" and not no_step):
         return
-    recorder.events.phases.append(phase)
+    recorder.events["phases"].append(phase)
     if name != "unscale_":
         scale = getattr(scaler, "_scale", None)
         values = {"scale": None if scale is None else number(scale), "growth_tracker": scaler._get_growth_tracker()}
-        recorder.events.scaler.append({"event": name, **values, "skipped": name == "step"})
+        recorder.events["scaler"].append({"event": name, **values, "skipped": name == "step"})

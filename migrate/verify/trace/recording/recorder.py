@@ -175,7 +175,7 @@ class Recorder:
         if evaluated is not None and evaluated.training:
             self.end_evaluation()  # Modes may be put back module by module, which no hook sees.
         if self.on:
-            self.now.phases.append(phase)
+            self.now["phases"].append(phase)
         return self.on
 
     # Steps of optimizers.
@@ -203,7 +203,7 @@ class Recorder:
         index = self.names.optimizer(optimizer)
         gradients, groups = self._pending.pop(index, (None, []))
         if self.on:
-            self.events.phases.append(f"step:{index}")
+            self.events["phases"].append(f"step:{index}")
             self._write_step(index, optimizer, gradients, groups)
         self._optimizer_steps[index] += 1
         self.num_steps += 1
@@ -218,7 +218,7 @@ class Recorder:
         if all_kinds:
             state, table = self.tables.state(index, optimizer)
         kinds = {
-            "parameters": self.tables.parameters(index, optimizer),
+            "parameters": self.tables.parameters(index, optimizer, all_kinds),
             "gradients": gradients,
             "buffers": self.tables.buffers(),
             "state": state,
@@ -229,7 +229,7 @@ class Recorder:
             "optimizer": index,
             "optimizer_step": count,
             "names": self.names.number,
-            **self.events.record(),
+            **self.events,
             "groups": groups,
             "roots": roots_of(kinds),
             "rng": self.generators.look(),
@@ -314,7 +314,7 @@ class Recorder:
         if self._evaluation:
             events, record = self._evaluation
             self._evaluation = None
-            self._write({**record, **events.record(), "rng": self.generators.look()})
+            self._write({**record, **events, "rng": self.generators.look()})
 
     def forward(self, module: nn.Module, grad: bool, args: Any) -> Record | None:
         """Note that the program calls a module; returns what `forward_done` completes."""
@@ -324,7 +324,7 @@ class Recorder:
         mode = "train" if module.training else "eval"
         record: Record = {"entry": entry, "mode": mode, "grad": grad}
         self._note_tensors(record, "input", args)
-        self.now.forwards.append(record)
+        self.now["forwards"].append(record)
         return record
 
     def forward_done(self, record: Record, result: Any) -> None:
@@ -334,7 +334,7 @@ class Recorder:
 
     def _note_tensors(self, record: Record, side: str, value: Any) -> None:
         """Add the digest of what goes into a module or comes out of it, and of each tensor in the first calls."""
-        if self.settings.level == "light" or len(self.now.forwards) > _CALLS_WITH_TENSORS:
+        if self.settings.level == "light" or len(self.now["forwards"]) > _CALLS_WITH_TENSORS:
             record[f"{side}s"] = digest(value)
             return
         record[f"{side}s"], tensors = digest_with_tensors(value)
@@ -351,13 +351,13 @@ class Recorder:
         """Note the losses that a backward pass starts from."""
         self.end_evaluation()
         if self.event("backward", "backward"):
-            self.events.losses += [number(loss) for loss in losses]
+            self.events["losses"] += [number(loss) for loss in losses]
 
     def metric(self, name: str, value: Any) -> None:
         """Note the value of a metric."""
         self.fired["metric"] += 1
         if self.on:
-            self.now.metrics.append([name, number(value)])
+            self.now["metrics"].append([name, number(value)])
 
     def checkpoint(self, one: Saved, file: str | None, best: bool, after_step: int | None) -> None:
         """Write what was saved.
@@ -426,7 +426,7 @@ class Recorder:
                 state, _ = self.tables.state(index, optimizer)
                 roots = roots_of({"parameters": self.tables.parameters(index, optimizer), "state": state})
                 optimizers.append({"optimizer": index, "groups": self._groups(index, optimizer), "roots": roots})
-        events = self.events.record() if self.on else {}
+        events = self.events if self.on else {}
         rng = self.generators.look()
         self._write({"kind": "rest", **events, "optimizers": optimizers, "frozen": self.tables.frozen(), "rng": rng})
 

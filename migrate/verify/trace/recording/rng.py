@@ -17,7 +17,7 @@ from .stream import Record
 
 _WORDS = 624  # of a Mersenne Twister (Matsumoto and Nishimura, 1998)
 _LAG = 397
-_NUMPY_BYTES = 4 * _WORDS + 4
+_PythonState = _NumpyState = ctypes.c_uint32 * (_WORDS + 1)
 # In the object of CPython's `_random.Random`: its head, how many words are used up, the words.
 _PYTHON_OFFSET, _PYTHON_BYTES = 16, 4 + 4 * _WORDS
 
@@ -67,20 +67,50 @@ class Generators:
         self._numpy: tuple[Any, int] = (None, 0)
         self._numpy_memory: bytes | None = None
         self._readable = _python_is_readable()
+        self._marks: dict[str, tuple[Any, Record]] = {}
 
     def look(self) -> Record:
         """Return for each generator the digest of its state and the words drawn since the last look, if known."""
-        found = {"python": self._entry("python", self._python_state(), PYTHON)}
+        found = {"python": self._python_entry()}
         numpy = sys.modules.get("numpy.random")
         if numpy is not None:
             found["numpy"] = self._numpy_entry(numpy)
-        found["torch"] = self._entry("torch", _bytes(torch.get_rng_state()), TORCH)
+        found["torch"] = self._torch_entry("torch", torch.default_generator)
         if cuda_is_used():
             for number, state in enumerate(torch.cuda.get_rng_state_all()):
                 found[f"cuda:{number}"] = self._entry(f"cuda:{number}", _bytes(state), None)
         for name, generator in self.named.items():
-            layout = TORCH if generator.device.type == "cpu" else None
-            found[name] = self._entry(name, _bytes(generator.get_state()), layout)
+            found[name] = self._torch_entry(name, generator)
+        return found
+
+    def _torch_entry(self, name: str, generator: torch.Generator) -> Record:
+        state = generator.get_state()
+        if self.most_rounds:
+            return self._entry(name, _bytes(state), TORCH if generator.device.type == "cpu" else None)
+        digest = xxhash.xxh3_128_hexdigest((ctypes.c_char * state.nbytes).from_address(state.data_ptr()))
+        last = self._last.get(name)
+        self._last[name] = (b"", digest)
+        return {"digest": digest, "draws": 0 if last is not None and last[1] == digest else None}
+
+    def _unchanged(self, name: str, mark: Any) -> Record | None:
+        """Return the last entry of a generator if it is as it was, by its position and a few of its words.
+
+        A draw moves the position or renews all words, and a seed changes all words but the first.
+        """
+        known = self._marks.get(name)
+        return known[1] if known is not None and known[0] == mark else None
+
+    def _python_entry(self) -> Record:
+        mark = None
+        if self._readable and not self.most_rounds:
+            words = _PythonState.from_address(id(random._inst) + _PYTHON_OFFSET)
+            mark = words[0], words[1], words[2], words[227], words[398], words[_WORDS], random._inst.gauss_next  # type: ignore[attr-defined]
+            found = self._unchanged("python", mark)
+            if found is not None:
+                return found
+        found = self._entry("python", self._python_state(), PYTHON)
+        if mark is not None:
+            self._marks["python"] = mark, {**found, "draws": 0}
         return found
 
     def _entry(self, name: str, state: bytes, layout: Layout | None) -> Record:
@@ -114,12 +144,21 @@ class Generators:
             return self._entry("numpy", repr(bits.state).encode(), None)
         if self._numpy[0] is not bits:
             self._numpy = (bits, bits.ctypes.state_address)
-        memory = ctypes.string_at(self._numpy[1], _NUMPY_BYTES)
+        words = _NumpyState.from_address(self._numpy[1])
+        mark = bits, words[0], words[1], words[227], words[398], words[_WORDS - 1], words[_WORDS]
+        if not self.most_rounds and (found := self._unchanged("numpy", mark)) is not None:
+            return found
+        memory = bytes(words)
         if self._numpy_memory == memory:
             return {"digest": self._last["numpy"][1], "draws": 0}
         _, _, _, has_gauss, gauss = numpy.get_state()
         self._numpy_memory = None if has_gauss else memory
-        return self._entry("numpy", memory + (gauss.hex().encode() if has_gauss else b""), NUMPY)
+        found = self._entry("numpy", memory + (gauss.hex().encode() if has_gauss else b""), NUMPY)
+        if has_gauss:
+            self._marks.pop("numpy", None)
+        else:
+            self._marks["numpy"] = mark, {**found, "draws": 0}
+        return found
 
 
 def _python_is_readable() -> bool:

@@ -23,6 +23,7 @@ _SEAL_TAIL = bytes.fromhex("0300") + bytes(8)
 SEAL_BYTES = len(_SEAL_HEAD) + 16 + len(_SEAL_TAIL)
 
 Record = dict[str, Any]
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 def chained(chain: str, body: bytes) -> str:
@@ -78,7 +79,7 @@ class Writer:
         self._flushed_s = time.monotonic()
 
     def _line(self, record: Record) -> bytes:
-        body = json.dumps(record, separators=(",", ":"), allow_nan=False).encode()
+        body = _encode(record).encode()
         self.chain = chained(self.chain, body)
         if record["kind"] == "step":
             self.root.update(body)

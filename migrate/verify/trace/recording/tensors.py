@@ -36,7 +36,9 @@ class Tables:
     def prepare(self, number: int, optimizer: Optimizer) -> None:
         """Decide how often gradients and state of an optimizer are digested; a function of its size alone."""
         tensors = _parameters(optimizer)
-        cost_us = 4 * len(tensors) + 3 * sum(tensor.nbytes for tensor in tensors) / _BYTES_PER_US
+        cost_us = (
+            4 * len(tensors) + 3 * sum(tensor.numel() * tensor.element_size() for tensor in tensors) / _BYTES_PER_US
+        )
         self._intervals[number] = 1 if cost_us <= _CHEAP_US else _SPARSE
         self._states.pop(number, None)
         self._slots[number] = Slots()
@@ -47,9 +49,20 @@ class Tables:
             ABSENT if (grad := parameter.grad) is None else tensor_digest(grad) for parameter in _parameters(optimizer)
         )
 
-    def parameters(self, number: int, optimizer: Optimizer) -> bytes:
-        """Return the digests of all parameters, joined."""
-        return self._slots[number].digests(_parameters(optimizer))
+    def parameters(self, number: int, optimizer: Optimizer, look: bool = True) -> bytes:
+        """Return the digests of all parameters, joined; at level `light` one digest of all of them.
+
+        Args:
+            number: Of the optimizer.
+            optimizer: Whose they are.
+            look: Whether types and shapes are looked at where addresses and sizes have stayed the same.
+        """
+        slots = self._slots[number]
+        if self.level != "light":
+            return slots.digests(_parameters(optimizer))
+        if look:
+            slots.forget()
+        return slots.together(_parameters(optimizer))
 
     def buffers(self) -> bytes:
         """Return the digests of all buffers of the roots, joined; of one that is gone now, zeros."""
