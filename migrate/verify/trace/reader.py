@@ -7,6 +7,7 @@ the fields mean.
 from __future__ import annotations
 
 import json
+import signal
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from migrate.verify.trace.recording.stream import CHAIN_START, FORMAT, SEAL_BYTE
 _CHUNK_BYTES = 1 << 16
 _DIGEST = 32  # characters
 _ABSENT = "0" * _DIGEST
+_TOO_LONG = "the run was stopped: it took too long"
 _PREFIX = b'{"chain":"'
 TENSOR_KINDS = ("parameters", "gradients", "buffers", "state")
 
@@ -65,7 +67,7 @@ class Events:
         components: Values of loss functions: name and ``float.hex``, or digest.
         batches: From loaders: ``loader``, ``digest``, ``indices``.
         forwards: Calls of outermost modules: ``entry``, ``mode``, ``grad``, ``inputs``, ``outputs``, and of each
-            tensor in them ``input_tensors``, ``output_tensors``.
+            tensor in them ``input_tensors``, ``output_tensors``; ``rng`` before.
         clips: ``kind``, ``norm`` before, ``max_norm``, ``norm_type``, ``coefficient``, ``active``, ``num``.
         metrics: Names and values that the program or a test gave.
         scaler: Events of a GradScaler: ``event``, ``scale``, ``growth_tracker``, ``skipped``.
@@ -123,12 +125,14 @@ class Evaluation(Events):
         after_step: How many steps were done before.
         rng_before: Generators when it began.
         rng: Generators when it ended.
+        ended: By what: ``mode``, ``backward``, ``step`` or ``end`` of the run; None in older traces.
     """
 
     number: int = 0
     after_step: int = 0
     rng_before: dict[str, dict[str, Any]] = field(default_factory=dict)
     rng: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ended: str | None = None
 
 
 @dataclass(slots=True)
@@ -353,7 +357,7 @@ def _problem(trace: Trace, raw: Raw) -> str | None:
     if raw.problem:
         return raw.problem
     if trace.footer is None:
-        return "no footer: the run goes on, or its process ended before it could write one"
+        return _unfinished(trace.exit)
     if trace.footer["error"]:
         return f"the tracer failed: {trace.footer['error']}"
     if trace.footer["exception"]:
@@ -361,7 +365,27 @@ def _problem(trace: Trace, raw: Raw) -> str | None:
     if trace.header["launched"] and trace.exit is None:
         return "no exit code: the command goes on, or what started it was ended"
     if trace.exit is not None and trace.exit["timed_out"]:
-        return "the run was stopped: it took too long"
+        return _TOO_LONG
     if trace.exit is not None and trace.exit["code"] != 0:
         return f"the run ended with exit code {trace.exit['code']}"
     return None if raw.sealed else "no valid seal: bytes were changed, added or cut off"
+
+
+def _unfinished(end: dict[str, Any] | None) -> str:
+    """Return why the process has not written the end of its trace, as far as its exit tells."""
+    why = "the run goes on, or its process ended before it could write one"
+    if end is not None:
+        if end["timed_out"]:
+            return f"{_TOO_LONG}; its last steps may be missing"
+        if end["code"] == 0:
+            why = "the process ended without ending Python, as `os._exit` does"
+        elif end["code"] < 0:
+            why = f"the process was ended by {_signal(-end['code'])}"
+    return f"no footer: {why}"
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

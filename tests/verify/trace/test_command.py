@@ -112,9 +112,7 @@ def test_every_way_to_start_a_program(program: Path, tmp_path: Path, run_cli: Ru
     [
         pytest.param("crash", 4, "the run ended with ValueError: no more", id="exception"),
         pytest.param("exit", 4, "the run ended with exit code 7", id="exit-code"),
-        pytest.param(
-            "kill", 4, "no footer: the run goes on, or its process ended before it could write one", id="kill"
-        ),
+        pytest.param("kill", 4, "no footer: the process was ended by SIGKILL", id="kill"),
     ],
 )
 def test_a_program_that_does_not_end_well(

@@ -24,6 +24,8 @@ _STRIDED, _CPU = torch.strided, torch.device("cpu")
 _NO_SIZE = torch.Size(())
 _address = Tensor.data_ptr
 _size = operator.attrgetter("nbytes")
+_is_contiguous = Tensor.is_contiguous
+_transformed = torch._C._functorch.is_functorch_wrapped_tensor
 _heads: dict[tuple[torch.dtype, torch.Size], Any] = {}
 
 
@@ -33,7 +35,7 @@ def tensor_digest(tensor: Tensor) -> bytes:
     The memory is read where it is: `Tensor.numpy` would forbid the program to resize the tensor afterwards. At most one
     tensor is copied, where it is not contiguous or not on the CPU.
     """
-    if type(tensor) not in _PLAIN or tensor.layout is not _STRIDED or tensor.device != _CPU:
+    if type(tensor) not in _PLAIN or tensor.layout is not _STRIDED or tensor.device != _CPU or _transformed(tensor):
         return _unusual(tensor)
     if tensor.is_conj() or tensor.is_neg():
         tensor = tensor.detach().resolve_conj().resolve_neg()
@@ -65,11 +67,11 @@ class Slots:
     def together(self, tensors: Sequence[Tensor]) -> bytes:
         """Return one digest over types and shapes of all tensors, then their contiguous bytes.
 
-        A tensor that is at the same place and has as many bytes is taken for the same as before. Where one has no
-        memory of its own, such as a sparse one, it is the digest of all digests.
+        A contiguous tensor that is at the same place and has as many bytes is taken for the same as before. Where one
+        has no memory of its own, such as a sparse one, it is the digest of all digests.
         """
         try:
-            places = [*map(_address, tensors), *map(_size, tensors)]
+            places = [*map(_address, tensors), *map(_size, tensors), *map(_is_contiguous, tensors)]
         except (NotImplementedError, RuntimeError):
             return root(map(tensor_digest, tensors))
         if places != self._places:
@@ -124,7 +126,7 @@ def _form(tensor: Tensor) -> bytes:
 
 def _copied(tensor: Tensor) -> list[Tensor]:
     """Return what the bytes of an unusual tensor are read from."""
-    tensor = tensor.detach()
+    tensor = _within(tensor).detach()
     if tensor.layout is torch.sparse_coo:
         tensor = tensor.coalesce()
         return [part for inside in (tensor.indices(), tensor.values()) for part in _copied(inside)]
@@ -138,6 +140,13 @@ def _copied(tensor: Tensor) -> list[Tensor]:
 def _unusual(tensor: Tensor) -> bytes:
     digests = [tensor_digest(part) for part in _copied(tensor)]
     return digests[0] if len(digests) == 1 else root(digests)
+
+
+def _within(tensor: Tensor) -> Tensor:
+    """Return the values that `torch.func` transforms: those of the whole batch, within `vmap`."""
+    while _transformed(tensor):
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    return tensor
 
 
 def root(digests: Iterable[bytes]) -> bytes:
@@ -195,6 +204,7 @@ def leaf_digest(leaf: Any) -> bytes:
 def number(value: Any) -> str:
     """Return a single number as ``float.hex``, integers as digits, and a digest of anything else."""
     if isinstance(value, Tensor):
+        value = _within(value)
         if value.numel() != 1 or value.is_complex():
             return tensor_digest(value).hex()
         value = value.detach().item()

@@ -91,6 +91,7 @@ class Names:
         if number is None:
             number = self.optimizers.set(optimizer, len(self._optimizer_refs))
             self._optimizer_refs.append(weakref.ref(optimizer))
+            self._optimizer_records.append(_optimizer_record(optimizer, []))
             self.changed = True
         return number
 
@@ -157,8 +158,7 @@ class Names:
                 [self._parameter(table, names, one, (number, at, index)) for index, one in enumerate(group["params"])]
                 for at, group in enumerate(optimizer.param_groups)
             ]
-            record = {"class": kind_of(optimizer), "file": source_of(optimizer), "groups": groups}
-            self._optimizer_records[number : number + 1] = [record]
+            self._optimizer_records[number] = _optimizer_record(optimizer, groups)
         return table, list(self._optimizer_records)
 
     def _parameter(
@@ -206,6 +206,10 @@ class Names:
                 record = {"path": path, "root": root, "class": kind_of(module)}
                 self._entry_records[number : number + 1] = [record]
         return list(self._entry_records)
+
+
+def _optimizer_record(optimizer: Optimizer, groups: list[list[int]]) -> Record:
+    return {"class": kind_of(optimizer), "file": source_of(optimizer), "groups": groups}
 
 
 def _tensor_record(name: str, tensor: Tensor, aliases: list[str], digest: str | None = None) -> Record:

@@ -182,7 +182,7 @@ class Recorder:
 
     def before_step(self, optimizer: Optimizer) -> None:
         """Note hyper-parameters and gradients as the step will use them."""
-        self.end_evaluation()
+        self.end_evaluation("step")
         self.fired["step"] += 1
         self.thread = threading.get_ident()
         index = self.names.optimizer(optimizer)
@@ -309,12 +309,12 @@ class Recorder:
         self._evaluated = weakref.ref(module)
         self.num_evaluations += 1
 
-    def end_evaluation(self) -> None:
-        """Write the record of an evaluation that goes on."""
+    def end_evaluation(self, ended: str = "mode") -> None:
+        """Write the record of an evaluation that goes on; ``ended`` is what ends it."""
         if self._evaluation:
             events, record = self._evaluation
             self._evaluation = None
-            self._write({**record, **events, "rng": self.generators.look()})
+            self._write({**record, **events, "rng": self.generators.look(), "ended": ended})
 
     def forward(self, module: nn.Module, grad: bool, args: Any) -> Record | None:
         """Note that the program calls a module; returns what `forward_done` completes."""
@@ -324,6 +324,8 @@ class Recorder:
         mode = "train" if module.training else "eval"
         record: Record = {"entry": entry, "mode": mode, "grad": grad}
         self._note_tensors(record, "input", args)
+        if grad and self.settings.level != "light":
+            record["rng"] = self.generators.marks()
         self.now["forwards"].append(record)
         return record
 
@@ -349,7 +351,7 @@ class Recorder:
 
     def backward(self, losses: Iterable[Any]) -> None:
         """Note the losses that a backward pass starts from."""
-        self.end_evaluation()
+        self.end_evaluation("backward")
         if self.event("backward", "backward"):
             self.events["losses"] += [number(loss) for loss in losses]
 
@@ -404,7 +406,7 @@ class Recorder:
         if self.closed or self.dormant:
             return
         self.closed = True
-        self.guarded(self.end_evaluation)
+        self.guarded(self.end_evaluation, "end")
         if not self.stopped:
             self.guarded(self._write_rest)
         self.guarded(self._refuse_compiled_steps)
@@ -431,7 +433,9 @@ class Recorder:
         self._write({"kind": "rest", **events, "optimizers": optimizers, "frozen": self.tables.frozen(), "rng": rng})
 
     def _refuse_compiled_steps(self) -> None:
-        if self.fired["backward"] and not self.fired["step"] and "torch._dynamo" in sys.modules:
+        dynamo = sys.modules.get("torch._dynamo")
+        compiled = dynamo is not None and dynamo.utils.counters["frames"]["total"]
+        if self.fired["backward"] and not self.fired["step"] and compiled:
             self.error = "a compiled Optimizer.step cannot be recorded; compile the model alone"
 
     def _footer(self, writer: Writer) -> Record:
