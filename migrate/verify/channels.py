@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from migrate.verify import views
 from migrate.verify.collector import Collector
 from migrate.verify.phases import EVENT_PHASES
-from migrate.verify.trace.reader import TENSOR_KINDS, Checkpoint, Evaluation, Events, Step
+from migrate.verify.trace.reader import TENSOR_KINDS, Checkpoint, Evaluation, Events, Step, Trace
 from migrate.verify.views import View
 
 _CLIP_SETTINGS = ("kind", "max_norm", "norm_type")
@@ -33,8 +33,8 @@ def compare_step(collector: Collector, where: int, sides: Sides, drawn: set[str]
     if optimizers[0] != optimizers[1] or windows[0] != windows[1]:
         return  # Steps that do not belong together have nothing in common.
     # Where only one side begins an epoch, that is why it draws.
-    epochs = [sum(event.startswith("iter:") for event in step.phases) for _, step in sides]
-    phase = "data" if epochs[0] != epochs[1] else None
+    epochs = [views.epochs(step) for _, step in sides]
+    phase = "data" if epochs[0] != epochs[1] or _inputs_came_first(one, other, drawn) else None
     collector.compare(where, "rng", _generators([one.rng, other.rng], drawn), phase)
     _compare_losses(collector, where, one, other)
     _compare_components(collector, where, one, other)
@@ -72,6 +72,18 @@ def _generators(rngs: Sequence[Mapping[str, Mapping[str, Any]]], drawn: set[str]
         {name: rng[name]["digest"] for name in names} | {f"{name} draws": rng[name]["draws"] for name in counted}
         for rng in rngs
     ]
+
+
+def _inputs_came_first(one: Step, other: Step, drawn: set[str]) -> bool:
+    """Tell whether a model got other inputs while the generators were the same: of another shape, it draws more."""
+    for first, second in zip(one.forwards, other.forwards, strict=False):
+        states = [call.get("rng") or {} for call in (first, second)]
+        names = drawn & states[0].keys() & states[1].keys()
+        if not names or any(states[0][name] != states[1][name] for name in names):
+            return False
+        if first.get("inputs") != second.get("inputs"):
+            return True
+    return False
 
 
 def _windows_thrown_away(one: Step, other: Step) -> list[int]:
@@ -215,16 +227,54 @@ def generators_agree(one: Step, other: Step, drawn: set[str]) -> bool:
     }
 
 
+def drawn_at_steps(reference: Trace, candidate: Trace, drawn: set[str]) -> dict[int, set[str]]:
+    """Return the generators to compare at each step, numbered from 1.
+
+    The generator of a loader moves when samples are asked for, which workers do earlier. So it counts only where the
+    samples of the next epoch differ, too.
+    """
+    own = {name for name in drawn if name.partition(":")[0] in ("loader", "sampler")}
+    found = {}
+    next_epoch = this_epoch = True
+    for number, (one, other) in reversed([*enumerate(zip(reference.steps, candidate.steps, strict=False), 1)]):
+        found[number] = drawn - own if next_epoch else drawn
+        this_epoch = this_epoch and _samples(one) == _samples(other)
+        if views.epochs(one) or views.epochs(other):
+            next_epoch, this_epoch = this_epoch, True
+    return found
+
+
+def _samples(step: Step) -> list[Any]:
+    return [batch["digest"] if batch["indices"] is None else batch["indices"] for batch in step.batches]
+
+
 def compare_calls(
     collector: Collector, where: int, one: Events, other: Events, channels: Sequence[str], phase: str | None = None
 ) -> None:
-    """Compare ``inputs`` or ``outputs`` of the modules that the program calls, where both call as many."""
+    """Compare ``inputs`` or ``outputs`` of the modules that the program calls, where both call as many.
+
+    What a module gets after the outputs of one before differed may come from those.
+    """
     if len(one.forwards) != len(other.forwards):
         return
+    parted = next((n for n, pair in _numbered_calls(one, other) if not _same(*pair, "outputs")), len(one.forwards))
     for channel in channels:
-        pair = [{f"call {n}": call.get(channel) for n, call in enumerate(side.forwards, 1)} for side in (one, other)]
-        known = [{name: value for name, value in values.items() if value is not None} for values in pair]
-        collector.compare(where, channel, _shared(*known), phase)
+        for later in (False, True):
+            calls = [(n, pair) for n, pair in _numbered_calls(one, other) if (n > parted) is later]
+            sides = [
+                {f"call {n}": value for n, pair in calls if (value := pair[side].get(channel)) is not None}
+                for side in (0, 1)
+            ]
+            follows = "forward" if later and channel == "inputs" else None
+            collector.compare(where, channel, _shared(*sides), phase or follows)
+
+
+def _numbered_calls(one: Events, other: Events) -> Iterator[tuple[int, tuple[dict[str, Any], dict[str, Any]]]]:
+    yield from enumerate(zip(one.forwards, other.forwards, strict=False), 1)
+
+
+def _same(one: Values, other: Values, key: str) -> bool:
+    return None in (one.get(key), other.get(key)) or one.get(key) == other.get(key)
 
 
 def calls_agree(one: Events, other: Events, channel: str) -> bool:

@@ -15,6 +15,7 @@ from migrate.verify.names import Match, Tensor, match, propose
 from migrate.verify.pairing import Pairing
 from migrate.verify.reported import Reports, reports
 from migrate.verify.series import drift
+from migrate.verify.stretches import may_train, settled, with_calls_before
 from migrate.verify.structures import changes
 from migrate.verify.trace.reader import Checkpoint, Evaluation, Events, Names, Step, Trace
 from migrate.verify.verdict import Divergence, Verdict, decide
@@ -24,6 +25,11 @@ T = TypeVar("T", Evaluation, Checkpoint)
 _SHOWN = 6
 # Hooks; metrics are expected only where somebody asked for them.
 _NEEDED = ("forward", "backward", "step", "metric")
+_HINTS = {"step": "only optimizers that are `torch.optim.Optimizer` count, outside of compiled functions"}
+_WITHOUT = {
+    "backward": "gradients without `backward`, so losses are not compared",
+    "forward": "no module was called, so inputs and outputs are not compared",
+}
 
 
 def compare(
@@ -51,6 +57,7 @@ def compare(
     """
     if own:
         case = case.against_itself()
+    reference, candidate = settled(reference), settled(candidate)
     collector = Collector(case.waivers, today or datetime.date.today(), judge)
     drawn = View(reference).generators() | View(free or candidate).generators()
     lone = lone_names(reference, case.only_reference), lone_names(candidate, case.only_candidate)
@@ -129,14 +136,19 @@ def _tensor(one: dict[str, Any]) -> Tensor:
 
 def _silent(trace: Trace, side: Side) -> tuple[list[str], list[str]]:
     """Return the hooks that never fired: those without which a trace says nothing, and others."""
-    silent = trace.footer["never_fired"] if trace.footer else []
-    needed = {*_NEEDED, *side.expect}
+    footer = trace.footer or {"never_fired": [], "fired": {}}
+    silent, fired = footer["never_fired"], footer["fired"]
+    # Gradients can come from `autograd.grad`, and losses from tensors that are in no module.
+    instead = {"backward": fired.get("grad"), "forward": fired.get("backward") or fired.get("grad")}
+    needed = {hook for hook in _NEEDED if not instead.get(hook)} | set(side.expect)
     return [hook for hook in silent if hook in needed], [hook for hook in silent if hook not in needed]
 
 
 def _silent_notes(reference: Trace, candidate: Trace, case: Case) -> Iterator[str]:
     for name, trace, side in (("reference", reference, case.reference), ("candidate", candidate, case.candidate)):
-        if others := _silent(trace, side)[1]:
+        silent = _silent(trace, side)[1]
+        yield from (f"{name}: {_WITHOUT[hook]}" for hook in silent if hook in _WITHOUT)
+        if others := [hook for hook in silent if hook not in _WITHOUT]:
             yield f"{name}: made and never used: {', '.join(others)}"
 
 
@@ -146,7 +158,8 @@ def _obstacles(reference: Trace, candidate: Trace, case: Case) -> Iterator[str]:
         if trace.problem:
             yield f"{name}: {trace.problem}"
         if silent := _silent(trace, side)[0]:
-            yield f"{name}: expected and never seen: {', '.join(silent)}"
+            hints = "".join(f" ({_HINTS[hook]})" for hook in silent if hook in _HINTS)
+            yield f"{name}: expected and never seen: {', '.join(silent)}{hints}"
     for key in ("level", "window", "stop_after", "world_size"):
         pair = [trace.header.get(key) for trace in (reference, candidate)]
         if pair[0] != pair[1]:
@@ -171,12 +184,15 @@ class _Comparison:
     _place: dict[int, int] = field(default_factory=dict)
     _not_comparable: set[str] = field(default_factory=set)
     _evaluated: bool = False
+    _drawn: dict[int, set[str]] = field(default_factory=dict)
+    _calls_before: list[list[dict[str, Any]]] = field(default_factory=lambda: [[], []])
     _calls_apart: str | None = None
     _pairings: tuple[Pairing, Pairing] = field(default_factory=lambda: (Pairing("inputs"), Pairing("outputs")))
 
     def run(self) -> None:
         """Compare everything, in the order in which it happened."""
         one, other = self.reference.trace, self.candidate.trace
+        self._drawn = channels.drawn_at_steps(one, other, self.drawn)
         self._between(0)
         for number, steps in enumerate(zip(one.steps, other.steps, strict=False), 1):
             self._step(number, steps)
@@ -186,10 +202,12 @@ class _Comparison:
         self.collector.end_block()
 
     def _step(self, number: int, steps: tuple[Step, Step]) -> None:
+        before = self._calls_before
+        steps = with_calls_before(steps[0], before[0]), with_calls_before(steps[1], before[1])
         self._names(number, steps)
         self._data(number, steps)
         sides = (self.reference, steps[0]), (self.candidate, steps[1])
-        channels.compare_step(self.collector, number, sides, self.drawn)
+        channels.compare_step(self.collector, number, sides, self._drawn[number])
         if not self._evaluated:
             self._metrics(number, [[step] for step in steps])
         first = self.reference.trace.steps[0], self.candidate.trace.steps[0]
@@ -293,7 +311,7 @@ class _Comparison:
     def _between(self, done: int) -> None:
         """Compare evaluations and checkpoints after a number of steps."""
         shown = [channel for channel in ("outputs",) if channel not in self._not_comparable]
-        evaluations = self._pairs(done, "evaluations", lambda trace: [e for e in trace.evaluations if _happened(e)])
+        evaluations = self._paired(done, "evaluations", self._evaluations(done))
         for one, other in evaluations:
             samples = "indices" if "data" in self._not_comparable else "digest"
             channels.compare_evaluation(self.collector, done, one, other, shown, self._drawn_after(done), samples)
@@ -306,12 +324,10 @@ class _Comparison:
         """Return the checkpoints after a number of steps that are compared with each other."""
         if self.checkpoints.ignore:
             return []
+        sides = [self._after(done, view, view.trace.checkpoints) for view in self._sides]
         if self.checkpoints.moments == "all":
-            return self._pairs(done, "checkpoints", lambda trace: trace.checkpoints)
-        one, other = (
-            [saved for saved in view.trace.checkpoints if self._done(view, saved.after_step) == done]
-            for view in self._sides
-        )
+            return self._paired(done, "checkpoints", sides)
+        one, other = sides
         return [(one[-1], other[-1])] if one and other else []
 
     def _reported(self, done: int, evaluated: bool) -> None:
@@ -323,7 +339,7 @@ class _Comparison:
         records: list[list[Events]] = []
         for view in self._sides:
             trace = view.trace
-            own = [one for one in trace.evaluations if self._done(view, one.after_step) == done]
+            own = self._after(done, view, trace.evaluations)
             following = trace.steps[done : done + 1] if evaluated else []
             left = [trace.rest] if trace.rest and done >= len(trace.steps) else []
             records.append([*own, *following, *left])
@@ -333,20 +349,43 @@ class _Comparison:
         pair = [side.values(own) for side, own in zip(self.reports, records, strict=True)]
         self.collector.compare(where, "metrics", pair)
 
+    def _evaluations(self, done: int) -> list[list[Evaluation]]:
+        """Return the evaluations of both sides after a number of steps, and keep the calls of what was none.
+
+        A stretch in which all calls had gradients may be an evaluation or a part of the step: it is what the other side
+        says.
+        """
+        found = [[one for one in self._after(done, v, v.trace.evaluations) if _happened(one)] for v in self._sides]
+        certain = [[one for one in side if not may_train(one)] for side in found]
+        choices = [found, certain, [found[0], certain[1]], [certain[0], found[1]]]
+        chosen = next((pair for pair in choices if len(pair[0]) == len(pair[1])), certain)
+        self._calls_before = [
+            [call for one in side if all(one is not other for other in taken) for call in one.forwards]
+            for side, taken in zip(found, chosen, strict=True)
+        ]
+        return chosen
+
     def _drawn_after(self, done: int) -> set[str]:
         """Return the generators to compare around an evaluation: none where the next step finds them alike.
 
         Where an evaluation ends is seen by modes only, so draws for the next step may be on either side of it.
         """
         following = [view.trace.steps[done : done + 1] for view in self._sides]
-        if not all(following) or channels.generators_agree(following[0][0], following[1][0], self.drawn):
+        if not all(following):
             return set()
-        return self.drawn
+        drawn = self._drawn[done + 1] & self._drawn.get(done, self.drawn)
+        return set() if channels.generators_agree(following[0][0], following[1][0], drawn) else drawn
 
-    def _pairs(self, done: int, channel: str, get: Callable[[Trace], Sequence[T]]) -> list[tuple[T, T]]:
-        sides = [[one for one in get(view.trace) if self._done(view, one.after_step) == done] for view in self._sides]
+    def _after(self, done: int, view: View, found: Sequence[T]) -> list[T]:
+        return [one for one in found if self._done(view, one.after_step) == done]
+
+    def _paired(self, done: int, channel: str, sides: Sequence[Sequence[T]]) -> list[tuple[T, T]]:
         if any(sides):
-            self.collector.compare(done, channel, [{"number": len(side)} for side in sides])
+            # Where only one side goes on to the next epoch, that is why it alone does what is done between them.
+            following = [view.trace.steps[done : done + 1] for view in self._sides]
+            epochs = [sum(views.epochs(step) for step in steps) for steps in following]
+            phase = "data" if epochs[0] != epochs[1] else None
+            self.collector.compare(done, channel, [{"number": len(side)} for side in sides], phase)
         return list(zip(*sides, strict=False))
 
     def _done(self, view: View, after_step: int) -> int:
@@ -368,9 +407,7 @@ class _Comparison:
 
 
 def _happened(evaluation: Evaluation) -> bool:
-    """Tell whether a stretch in evaluation mode was one: something ran or was reported, and not for a backward pass."""
-    if evaluation.forwards and all(call["grad"] for call in evaluation.forwards) and not evaluation.metrics:
-        return False
+    """Tell whether anything ran or was reported in a stretch in evaluation mode."""
     return bool(evaluation.forwards or evaluation.batches or evaluation.metrics or evaluation.components)
 
 

@@ -196,6 +196,11 @@ def _discarded(events: Events, optimizer: int) -> int:
     return min(discarded, len(events.losses))
 
 
+def epochs(events: Events) -> int:
+    """Count how often a loader was begun."""
+    return sum(event.startswith("iter:") for event in events.phases)
+
+
 def order(events: Events, optimizer: int) -> list[str]:
     """Return the events that decide what a step does, in order.
 

@@ -1,0 +1,100 @@
+"""What of a recorded run belongs to evaluations and what to steps, where the tracer could see modes only. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from migrate.verify.trace.reader import Evaluation, Events, Rest, Step, Trace
+
+_EVENTS = tuple(field.name for field in dataclasses.fields(Events))
+
+
+def settled(trace: Trace) -> Trace:
+    """Return a trace in which calls of models are where they belong.
+
+    A model that is not put back into training mode seems to be evaluated until its backward pass: what it is called
+    with gradients for, after calls without, is of the step that follows; all of it, where all calls are with gradients.
+    And a model that no optimizer has, such as an average of weights, seems to take part in a step where it is
+    evaluated before it.
+    """
+    parts: list[Step | Rest] = [*trace.steps, *([trace.rest] if trace.rest else [])]
+    evaluations = []
+    for evaluation in trace.evaluations:
+        at = _place(trace, evaluation.after_step)
+        part = parts[at] if at < len(parts) else None
+        kept, moved = _parted(evaluation)
+        if not isinstance(part, Step) or not moved:
+            evaluations.append(evaluation)
+            continue
+        parts[at] = dataclasses.replace(part, **_joined(part, moved))
+        evaluations += [kept] if kept else []
+    asides = _asides(trace, parts)
+    for at, part in enumerate(parts):
+        if any(call["entry"] in asides for call in part.forwards):
+            calls = [[call for call in part.forwards if (call["entry"] in asides) is aside] for aside in (True, False)]
+            after_step = at - _place(trace, 0)
+            evaluations.append(Evaluation(number=-1, after_step=after_step, forwards=calls[0]))
+            parts[at] = dataclasses.replace(part, forwards=calls[1])
+    evaluations.sort(key=lambda one: one.after_step)
+    steps, rests = [one for one in parts if isinstance(one, Step)], [one for one in parts if isinstance(one, Rest)]
+    return dataclasses.replace(trace, steps=steps, rest=rests[0] if rests else None, evaluations=evaluations)
+
+
+def may_train(evaluation: Evaluation) -> bool:
+    """Tell whether all calls in evaluation mode had gradients, so that they may be of the step that follows."""
+    return bool(evaluation.forwards) and all(call["grad"] for call in evaluation.forwards) and not evaluation.metrics
+
+
+def with_calls_before(step: Step, calls: Sequence[dict[str, Any]]) -> Step:
+    """Return a step with calls of models before its own."""
+    return dataclasses.replace(step, forwards=[*calls, *step.forwards]) if calls else step
+
+
+def _place(trace: Trace, after_step: int) -> int:
+    return after_step - (trace.steps[0].number if trace.steps else 0)
+
+
+def _joined(part: Step, moved: Mapping[str, list[Any]]) -> dict[str, Any]:
+    return {name: [*found, *getattr(part, name)] for name, found in moved.items()}
+
+
+def _parted(evaluation: Evaluation) -> tuple[Evaluation | None, dict[str, list[Any]]]:
+    """Return what of an evaluation is one, and what is of the step that follows."""
+    if may_train(evaluation):
+        if evaluation.ended not in ("backward", "step"):
+            return evaluation, {}
+        return None, {name: found for name in _EVENTS if (found := getattr(evaluation, name))}
+    quiet = [at for at, call in enumerate(evaluation.forwards, 1) if not call["grad"]]
+    if not quiet or quiet[-1] == len(evaluation.forwards):
+        return evaluation, {}
+    seen = Counter[str]()
+    for event in evaluation.phases:
+        if seen["forward"] == quiet[-1]:
+            break
+        seen[event.partition(":")[0]] += 1
+    ends = {"phases": seen.total(), "forwards": seen["forward"], "batches": seen["batch"]}
+    kept: dict[str, Any] = {name: getattr(evaluation, name)[:end] for name, end in ends.items()}
+    # Generators were looked at after all of it.
+    return (
+        dataclasses.replace(evaluation, **kept, rng={}),
+        {name: getattr(evaluation, name)[end:] for name, end in ends.items()},
+    )
+
+
+def _asides(trace: Trace, parts: Sequence[Step | Rest]) -> set[int]:
+    """Return the entries that are called for few steps of each optimizer, and only to be evaluated."""
+    steps = Counter(step.optimizer for step in trace.steps)
+    called: dict[int, Counter[int]] = {}
+    trained = set[int]()
+    for part in parts:
+        trained |= {call["entry"] for call in part.forwards if call["grad"] or call["mode"] != "eval"}
+        for entry in {call["entry"] for call in part.forwards}:
+            called.setdefault(entry, Counter()).update([part.optimizer] if isinstance(part, Step) else [])
+    return {
+        entry
+        for entry, counts in called.items()
+        if entry not in trained and all(2 * count <= steps[optimizer] for optimizer, count in counts.items())
+    }
