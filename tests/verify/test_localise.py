@@ -90,7 +90,6 @@ def test_another_form_of_inputs_is_not_the_cause_of_what_comes_later(tmp_path: P
             return super().forward(x)
 
     class Limit(Short):
-
         def make_model(self) -> nn.Module:
             return Flagged()
 
