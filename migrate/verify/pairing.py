@@ -69,13 +69,13 @@ class Pairing:
 
 
 def _first_calls(events: Events) -> set[int]:
-    """Return the numbers of the calls that are the first ones, or the first ones after a backward pass."""
+    """Return the numbers of the calls that come first, or first after a batch or a backward pass."""
     found, call, first = set[int](), 0, True
     for event in events.phases:
         if event.startswith("forward:"):
             found |= {call} if first else set()
             call, first = call + 1, False
-        elif event == "backward":
+        elif event == "backward" or event.startswith("batch:"):
             first = True
     return found
 

@@ -106,3 +106,12 @@ def test_other_calls_are_not_compared_with_what_is_known_of_these() -> None:
     pairing = Pairing("outputs")
     pairing.compare(step(["x"], [["a"]]), step(["x"], [["b", "a"]]), True)
     assert pairing.compare(step(["x"], [["a"]]), step(["x"], [["b", "c"], ["d"]]), False) == [{}, {}]
+
+
+def test_only_what_goes_into_the_first_call_of_a_batch_is_compared() -> None:
+    """What goes into later ones may have come out of it."""
+    calls = [{"entry": entry, "input_tensors": [name]} for entry, name in ((1, "a"), (0, "b"), (1, "c"), (0, "d"))]
+    phases = ["forward:1", "batch:0", "forward:0", "forward:1", "backward", "forward:0", "backward"]
+    pairing = Pairing("inputs")
+    pairing.compare(Step(forwards=calls, phases=phases), Step(forwards=calls, phases=phases), True)
+    assert pairing.num_known == 3
