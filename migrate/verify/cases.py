@@ -17,6 +17,7 @@ from migrate.verify.phases import CHANNELS
 from migrate.verify.waivers import Waiver
 
 Level = Literal["light", "full", "deep"]
+Determinism = Literal["error", "warn", "none"]
 Feature = Literal[
     "accumulation",
     "best",
@@ -172,6 +173,8 @@ class Case:
         steps: Fewest optimizer steps that say anything.
         changed_share: Share of the trainable tensors that must have changed.
         level: How much is recorded.
+        determinism: Whether torch is asked for deterministic kernels in both sides: where there is none the program
+            fails, or it warns.
         timeout_s: For each run.
         threads: Number of threads that both get.
         names: Patterns for names of the reference, and what stands for them in the candidate, as in `re.sub` on the
@@ -197,6 +200,7 @@ class Case:
     steps: Positive = 1
     changed_share: Fraction = 0.9
     level: Level = "full"
+    determinism: Determinism = "warn"
     timeout_s: PositiveFloat = 600.0
     threads: Positive = 1
     names: dict[str, str] = field(default_factory=dict)

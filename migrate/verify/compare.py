@@ -164,10 +164,16 @@ def _obstacles(reference: Trace, candidate: Trace, case: Case) -> Iterator[str]:
         pair = [trace.header.get(key) for trace in (reference, candidate)]
         if pair[0] != pair[1]:
             yield f"the traces have another {key}: {pair[0]} and {pair[1]}"
-    found = changes(reference.header["fingerprint"], candidate.header["fingerprint"])
+    found = changes(*({**trace.header["fingerprint"], **_at_the_end(trace)} for trace in (reference, candidate)))
     yield from (f"the environments differ: {one}" for one in found[:_SHOWN])
     if len(found) > _SHOWN:
         yield f"the environments differ in {len(found) - _SHOWN} more values"
+
+
+def _at_the_end(trace: Trace) -> dict[str, Any]:
+    """Return the switches of torch that were others at the end than at the beginning."""
+    start, end = trace.header["fingerprint"], (trace.footer or {}).get("switches", {})
+    return {f"{key} at the end": value for key, value in end.items() if start.get(key) != value}
 
 
 @dataclass(slots=True)

@@ -134,7 +134,7 @@ class Runner:
         out = self.folder / f"{name}.out"
         _empty(out)
         named: dict[str, Any] = {key: list(getattr(side, key)) for key in ("expect", "metrics", "saves")}
-        given = {"level": case.level, **named, **settings}
+        given = {"level": case.level, "determinism": case.determinism, **named, **settings}
         states, values = self.folder / f"{name}.states", self.folder / f"{name}.values"
         places: dict[str, Any] = {"out": str(self.folder / f"{name}.trace"), "states": str(states)}
         if "values_of" in given:

@@ -11,7 +11,7 @@ import click
 from bem_core.errors import BemError
 from migrate.verify.trace.launch import Ended, launch
 from migrate.verify.trace.reader import Trace, TraceError, read_trace
-from migrate.verify.trace.recording.settings import LEVELS, Settings
+from migrate.verify.trace.recording.settings import DETERMINISM, LEVELS, Settings
 
 INCONCLUSIVE = 3
 
@@ -55,6 +55,13 @@ def _function(ctx: click.Context, param: click.Parameter, values: tuple[str, ...
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="File of the trace; replaced.")
 @click.option("--level", type=click.Choice(LEVELS), default="light", show_default=True, help="How much is digested.")
+@click.option(
+    "--determinism",
+    type=click.Choice(DETERMINISM),
+    default="none",
+    show_default=True,
+    help="Ask torch for deterministic kernels.",
+)
 @click.option("--steps", type=Window(), help="Record these steps only.")
 @click.option("--stop-after", type=click.IntRange(min=1), help="End the command after so many steps.")
 @click.option("--states-every", type=click.IntRange(min=1), help="Save the full state after each so many steps.")
@@ -90,6 +97,7 @@ def trace(
     ctx: click.Context,
     out: Path,
     level: str,
+    determinism: str,
     steps: tuple[int, int] | None,
     stop_after: int | None,
     states_every: int | None,
@@ -111,6 +119,7 @@ def trace(
     settings = Settings(
         out=str(out.absolute()),
         level=level,
+        determinism=determinism,
         window=steps,
         stop_after=stop_after or 0,
         states_every=states_every or 0,

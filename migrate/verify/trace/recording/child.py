@@ -28,8 +28,10 @@ class _Process:
         from .fingerprint import start as header
         from .installing import installed
         from .recorder import Recorder
+        from .switches import make_deterministic
         from .waking import watch
 
+        make_deterministic(self.settings.determinism)
         recorder = Recorder(self.settings, lambda: header(self.settings))
         if os.getppid() != self.settings.launcher:
             recorder.sleep()

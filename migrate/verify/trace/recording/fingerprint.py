@@ -15,6 +15,7 @@ import xxhash
 
 from .settings import Settings
 from .stream import FORMAT, Record
+from .switches import switches
 
 _PREFIXES = ("ATEN_", "CUBLAS_", "CUDA_", "CUDNN_", "KMP_", "MKL_", "NCCL_", "OMP_", "OPENBLAS_", "PYTORCH_", "TORCH_")
 # Set by importing scikit-learn; about loading and forking, no matter of numbers.
@@ -70,14 +71,9 @@ def fingerprint() -> Record:
         "packages": {name: version for name in _PACKAGES if (version := _version(name))},
         "torch_build": xxhash.xxh3_128_hexdigest(torch.__config__.show().encode()),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "num_threads": torch.get_num_threads(),
+        **switches(),
         "num_interop_threads": torch.get_num_interop_threads(),
-        "default_dtype": str(torch.get_default_dtype()),
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "matmul_precision": torch.get_float32_matmul_precision(),
         "mkldnn": bool(torch.backends.mkldnn.is_available()),  # type: ignore[no-untyped-call]
-        "cudnn_deterministic": torch.backends.cudnn.deterministic,
-        "cudnn_benchmark": torch.backends.cudnn.benchmark,
         "devices": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())],
         "hash_seed": os.environ.get("PYTHONHASHSEED"),
         "variables": {

@@ -23,6 +23,7 @@ from .rng import Generators
 from .settings import Settings
 from .states import States
 from .stream import Record, Writer, seal
+from .switches import switches
 from .tensors import Tables, roots_of
 from .values import Values
 
@@ -449,6 +450,7 @@ class Recorder:
             "never_fired": sorted(hook for hook in self.expected if not self.fired[hook]),
             "stopped_after": self.num_steps if self.stopped else None,
             "notes": [*self.notes, *(f"{name}: {why}, so it is not recorded" for name, why in self.not_found.items())],
+            "switches": switches(),
             "exception": self.exception,
             "error": self.error,
             "root": writer.root.hexdigest(),

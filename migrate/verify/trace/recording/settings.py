@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 
 VARIABLE = "BEM_MIGRATE_TRACE"
 LEVELS = ("light", "full", "deep")
+# What a kernel that cannot be deterministic does; or it is left to the program whether any has to be.
+DETERMINISM = ("error", "warn", "none")
 
 
 @dataclass(slots=True)
@@ -27,6 +29,7 @@ class Settings:
         expect: Hooks that must fire besides those that always must.
         metrics: Functions whose results are recorded as metrics, as ``module:qualified.name``.
         saves: Functions that save checkpoints, as ``module:qualified.name`` or ``module:qualified.name:argument``.
+        determinism: One of `DETERMINISM`.
         command: What is run, for the header.
         tool: Version of this project.
         launcher: Process that waits for the command and adds how it ended; 0 if there is none.
@@ -45,6 +48,7 @@ class Settings:
     expect: list[str] = field(default_factory=list)
     metrics: list[str] = field(default_factory=list)
     saves: list[str] = field(default_factory=list)
+    determinism: str = "none"
     command: list[str] = field(default_factory=list)
     tool: str = ""
     launcher: int = 0
