@@ -184,7 +184,9 @@ def _groups(trace: Trace) -> bool:
 
 
 def _resumed(trace: Trace) -> bool:
-    """Tell whether the first step found an optimizer that had taken steps before, by the count that Adam keeps."""
+    """Tell whether the first step found an optimizer that had a state, or had counted steps before, as Adam does."""
+    if any(optimizer.get("resumed") for names in trace.names[:1] for optimizer in names.optimizers):
+        return True
     counts = {
         digest
         for step in trace.steps[:1]

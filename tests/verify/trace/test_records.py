@@ -151,6 +151,31 @@ def test_a_learning_rate_that_no_tensor_shows(tmp_path: Path) -> None:
     assert rates[0] != rates[1]
 
 
+@pytest.mark.parametrize(
+    ("make", "shows"),
+    [
+        pytest.param(lambda some: torch.optim.SGD(some, lr=0.1, momentum=0.9), True, id="momentum"),
+        pytest.param(lambda some: torch.optim.Adam(some, lr=0.1), True, id="adam"),
+        pytest.param(lambda some: torch.optim.Adagrad(some, lr=0.1), True, id="begins with a state"),
+        pytest.param(lambda some: torch.optim.SGD(some, lr=0.1), False, id="has none"),
+    ],
+)
+def test_an_optimizer_that_goes_on(make: Any, shows: bool, tmp_path: Path) -> None:
+    def training(state: Any = None) -> Any:
+        model = nn.Linear(2, 1)
+        optimizer = make(model.parameters())
+        if state is not None:
+            optimizer.load_state_dict(state)
+        for _ in range(2):
+            model(torch.ones(1, 2)).sum().backward()
+            optimizer.step()
+        return optimizer.state_dict()
+
+    first, state = record(tmp_path, lambda: training(), level="light")
+    second, _ = record(tmp_path, lambda: training(state), level="light", steps=(1, 2))
+    assert [trace.names[0].optimizers[0]["resumed"] for trace in (first, second)] == [False, shows]
+
+
 def test_two_models_and_two_optimizers(tmp_path: Path) -> None:
     trace, _ = record(tmp_path, trainings.adversarial, level="full")
     names = trace.names[-1]

@@ -126,7 +126,10 @@ def _form(tensor: Tensor) -> bytes:
 
 def _copied(tensor: Tensor) -> list[Tensor]:
     """Return what the bytes of an unusual tensor are read from."""
-    tensor = _within(tensor).detach()
+    if _transformed(tensor):
+        inside = _within(tensor)
+        return [inside] if _memory(inside) is not None else _copied(inside)
+    tensor = tensor.detach()
     if tensor.layout is torch.sparse_coo:
         tensor = tensor.coalesce()
         return [part for inside in (tensor.indices(), tensor.values()) for part in _copied(inside)]

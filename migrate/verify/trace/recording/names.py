@@ -6,7 +6,7 @@ import gc
 import sys
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +73,7 @@ class Names:
         self._entry_records: list[Record] = []
         self._optimizer_records: list[Record] = []
         self._ids: dict[int, tuple[Any, ...]] = {}
+        self._resumed: dict[int, bool] = {}
 
     def entry(self, module: nn.Module) -> int:
         """Return the number of a module that the program calls; `NOT_COUNTED` if it has no tensors."""
@@ -158,7 +159,8 @@ class Names:
                 [self._parameter(table, names, one, (number, at, index)) for index, one in enumerate(group["params"])]
                 for at, group in enumerate(optimizer.param_groups)
             ]
-            self._optimizer_records[number] = _optimizer_record(optimizer, groups)
+            resumed = self._resumed.setdefault(number, _has_history(optimizer))
+            self._optimizer_records[number] = {**_optimizer_record(optimizer, groups), "resumed": resumed}
         return table, list(self._optimizer_records)
 
     def _parameter(
@@ -223,6 +225,17 @@ def _tensor_record(name: str, tensor: Tensor, aliases: list[str], digest: str | 
         "digest": found,
         "aliases": aliases,
     }
+
+
+def _has_history(optimizer: Optimizer) -> bool:
+    """Tell whether an optimizer has a state that is not of its making: some begin with one, and a count of 0."""
+    states = [state for state in optimizer.state.values() if isinstance(state, Mapping) and state]
+    return any(not _is_zero(state.get("step")) for state in states)
+
+
+def _is_zero(value: Any) -> bool:
+    single = isinstance(value, int | float) or (isinstance(value, Tensor) and value.numel() == 1)
+    return single and float(value) == 0
 
 
 def _root_record(root: Root) -> Record:
