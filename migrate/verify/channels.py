@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from migrate.verify import views
@@ -16,7 +16,7 @@ Values = Mapping[str, Any]
 Sides = tuple[tuple[View, Step], tuple[View, Step]]
 
 
-def compare_step(collector: Collector, where: int, sides: Sides, drawn: set[str]) -> None:
+def compare_step(collector: Collector, where: int, sides: Sides, drawn: set[str]) -> bool:
     """Compare two steps but for calls of modules, modes and data, which need to know more than these steps.
 
     Args:
@@ -24,6 +24,9 @@ def compare_step(collector: Collector, where: int, sides: Sides, drawn: set[str]
         where: Number of the step, from 1.
         sides: Reference and candidate, each with its step.
         drawn: Generators that either side draws from.
+
+    Returns:
+        Whether calls of modules in the two steps can be compared.
     """
     one, other = (step for _, step in sides)
     optimizers = [{"optimizer": view.optimizer(step)} for view, step in sides]
@@ -31,21 +34,24 @@ def compare_step(collector: Collector, where: int, sides: Sides, drawn: set[str]
     windows = [{"windows before the step": count} for count in _windows_thrown_away(one, other)]
     collector.compare(where, "turn", windows)
     if optimizers[0] != optimizers[1] or windows[0] != windows[1]:
-        return  # Steps that do not belong together have nothing in common.
+        return True  # Steps that do not belong together have nothing else in common.
+    alike = _compare_hyper(collector, where, sides)
+    if not alike and one.closures and other.closures:
+        return False  # They decide where models are called within the step.
     # Where only one side begins an epoch, that is why it draws.
     epochs = [views.epochs(step) for _, step in sides]
-    phase = "data" if epochs[0] != epochs[1] or _inputs_came_first(one, other, drawn) else None
+    phase = "data" if epochs[0] != epochs[1] else _phase_before_draws(one, other, drawn)
     collector.compare(where, "rng", _generators([one.rng, other.rng], drawn), phase)
     _compare_losses(collector, where, one, other)
     _compare_components(collector, where, one, other)
     _compare_clips(collector, where, one, other)
-    _compare_hyper(collector, where, sides)
     collector.compare(where, "scaler", [_numbered(step.scaler) for _, step in sides])
     after_clip = _only_clip_differs(one, other)
     for kind in TENSOR_KINDS:
         phase = "clip" if after_clip and kind == "gradients" else None
         collector.compare(where, kind, _tensors(sides, kind), phase)
     _compare_order(collector, where, sides)
+    return True
 
 
 def _numbered(values: Sequence[Any]) -> dict[str, Any]:
@@ -74,16 +80,18 @@ def _generators(rngs: Sequence[Mapping[str, Mapping[str, Any]]], drawn: set[str]
     ]
 
 
-def _inputs_came_first(one: Step, other: Step, drawn: set[str]) -> bool:
-    """Tell whether a model got other inputs while the generators were the same: of another shape, it draws more."""
+def _phase_before_draws(one: Step, other: Step, drawn: set[str]) -> str | None:
+    """Return the phase of what differs while generators are the same yet, and makes models draw another number."""
     for first, second in zip(one.forwards, other.forwards, strict=False):
         states = [call.get("rng") or {} for call in (first, second)]
         names = drawn & states[0].keys() & states[1].keys()
         if not names or any(states[0][name] != states[1][name] for name in names):
-            return False
+            return None
         if first.get("inputs") != second.get("inputs"):
-            return True
-    return False
+            return "data"
+    calls = [sum(call["grad"] for call in step.forwards) for step in (one, other)]
+    # All that both call begins with the same generators.
+    return "backward" if calls[0] != calls[1] and len(one.losses) != len(other.losses) else None
 
 
 def _windows_thrown_away(one: Step, other: Step) -> list[int]:
@@ -91,7 +99,7 @@ def _windows_thrown_away(one: Step, other: Step) -> list[int]:
 
     A reset within a window, after which only its last losses count, is another matter: both have as many losses then.
     """
-    if len(one.losses) == len(other.losses):
+    if len(one.losses) == len(other.losses) or one.closures or other.closures:
         return [0, 0]
     pair = [views.effective_losses(step, step.optimizer) for step in (one, other)]
     thrown = [int(len(step.losses) > len(losses)) for step, losses in zip((one, other), pair, strict=True)]
@@ -161,7 +169,7 @@ def _compare_clips(collector: Collector, where: int, one: Step, other: Step) -> 
         collector.compare(where, "norm", [_numbered([c.get("norm") for c in s.clips]) for s in (one, other)])
 
 
-def _compare_hyper(collector: Collector, where: int, sides: Sides) -> None:
+def _compare_hyper(collector: Collector, where: int, sides: Sides) -> bool:
     groups = [views.hyper(step) for _, step in sides]
     members = [view.members(step) for view, step in sides]
     collector.compare(where, "groups", [_numbered(names) for names in members])
@@ -173,6 +181,7 @@ def _compare_hyper(collector: Collector, where: int, sides: Sides) -> None:
     else:
         pair = [views.by_parameter(one, names) for one, names in zip(groups, members, strict=True)]
     collector.compare(where, "hyper", pair)
+    return pair[0] == pair[1]
 
 
 def _tensors(sides: Sides, kind: str) -> list[Values]:
@@ -253,24 +262,37 @@ def compare_calls(
 ) -> None:
     """Compare ``inputs`` or ``outputs`` of the modules that the program calls, where both call as many.
 
-    What a module gets after the outputs of one before differed may come from those.
+    What a module gets after the outputs of one before differed may come from those. And what it gives after a backward
+    pass from another loss may come from that, where an optimizer asks for several passes.
     """
     if len(one.forwards) != len(other.forwards):
         return
-    parted = next((n for n, pair in _numbered_calls(one, other) if not _same(*pair, "outputs")), len(one.forwards))
+    calls = list(zip(one.forwards, other.forwards, strict=True))
+    parted = next((at for at, pair in enumerate(calls) if not _same(*pair, "outputs")), len(calls))
+    lost = _calls_before_loss(one, other)
     for channel in channels:
-        for later in (False, True):
-            calls = [(n, pair) for n, pair in _numbered_calls(one, other) if (n > parted) is later]
+        follows = {at: "forward" for at in range(parted + 1, len(calls)) if channel == "inputs"}
+        follows |= {at: "loss" for at in range(lost, len(calls)) if channel == "outputs" or at > parted}
+        for own in (None, "forward", "loss"):
+            numbers = [at for at in range(len(calls)) if follows.get(at) == own]
             sides = [
-                {f"call {n}": value for n, pair in calls if (value := pair[side].get(channel)) is not None}
+                {f"call {at + 1}": value for at in numbers if (value := calls[at][side].get(channel)) is not None}
                 for side in (0, 1)
             ]
-            follows = "forward" if later and channel == "inputs" else None
-            collector.compare(where, channel, _shared(*sides), phase or follows)
+            collector.compare(where, channel, _shared(*sides), phase or own)
 
 
-def _numbered_calls(one: Events, other: Events) -> Iterator[tuple[int, tuple[dict[str, Any], dict[str, Any]]]]:
-    yield from enumerate(zip(one.forwards, other.forwards, strict=False), 1)
+def _calls_before_loss(one: Events, other: Events) -> int:
+    """Count the calls before the first loss that differs, if they do not; else all."""
+    lost = next((at for at, pair in enumerate(zip(one.losses, other.losses, strict=False)) if pair[0] != pair[1]), None)
+    events = [name for event in one.phases if (name := event.partition(":")[0]) in ("forward", "backward")]
+    if lost is None or events.count("forward") != len(one.forwards):
+        return len(one.forwards)
+    at = [number for number, name in enumerate(events) if name == "backward"][lost]
+    count = events[:at].count("forward")
+    pairs = list(zip(one.forwards, other.forwards, strict=True))[:count]
+    same = all(_same(*pair, key) for pair in pairs for key in ("inputs", "outputs"))
+    return count if same else len(one.forwards)
 
 
 def _same(one: Values, other: Values, key: str) -> bool:
@@ -319,6 +341,14 @@ def compare_evaluation(
         collector.compare(where, "data", batches, "evaluation")
     compare_calls(collector, where, one, other, channels, "evaluation")
     _compare_components(collector, where, one, other, "evaluation")
+    if not (all(batches) or _reports_alike(one, other)):
+        collector.compare(where, "evaluations", [{"calls of models": len(side.forwards)} for side in (one, other)])
+
+
+def _reports_alike(one: Evaluation, other: Evaluation) -> bool:
+    """Tell whether metrics or losses say what came out of an evaluation, however often models were called for it."""
+    names = [[name for name, _ in side.components] for side in (one, other)]
+    return bool((one.metrics and other.metrics) or (names[0] and names[0] == names[1]))
 
 
 def compare_checkpoint(

@@ -213,9 +213,11 @@ class _Comparison:
         self._names(number, steps)
         self._data(number, steps)
         sides = (self.reference, steps[0]), (self.candidate, steps[1])
-        channels.compare_step(self.collector, number, sides, self._drawn[number])
+        same_step = channels.compare_step(self.collector, number, sides, self._drawn[number])
         if not self._evaluated:
             self._metrics(number, [[step] for step in steps])
+        if not same_step:
+            return
         first = self.reference.trace.steps[0], self.candidate.trace.steps[0]
         channels.compare_modes(self.collector, number, steps, first, self._alike(steps))
         self._calls(number, steps)
@@ -390,7 +392,7 @@ class _Comparison:
             # Where only one side goes on to the next epoch, that is why it alone does what is done between them.
             following = [view.trace.steps[done : done + 1] for view in self._sides]
             epochs = [sum(views.epochs(step) for step in steps) for steps in following]
-            phase = "data" if epochs[0] != epochs[1] else None
+            phase = "data" if (epochs[0] - epochs[1]) * (len(sides[0]) - len(sides[1])) > 0 else None
             self.collector.compare(done, channel, [{"number": len(side)} for side in sides], phase)
         return list(zip(*sides, strict=False))
 

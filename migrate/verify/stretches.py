@@ -18,7 +18,7 @@ def settled(trace: Trace) -> Trace:
     A model that is not put back into training mode seems to be evaluated until its backward pass: what it is called
     with gradients for, after calls without, is of the step that follows; all of it, where all calls are with gradients.
     And a model that no optimizer has, such as an average of weights, seems to take part in a step where it is
-    evaluated before it.
+    evaluated before it. What is called without gradients after the last step is an evaluation, too.
     """
     parts: list[Step | Rest] = [*trace.steps, *([trace.rest] if trace.rest else [])]
     evaluations = []
@@ -33,10 +33,12 @@ def settled(trace: Trace) -> Trace:
         evaluations += [kept] if kept else []
     asides = _asides(trace, parts)
     for at, part in enumerate(parts):
-        if any(call["entry"] in asides for call in part.forwards):
-            calls = [[call for call in part.forwards if (call["entry"] in asides) is aside] for aside in (True, False)]
-            after_step = at - _place(trace, 0)
-            evaluations.append(Evaluation(number=-1, after_step=after_step, forwards=calls[0]))
+        apart = [call["entry"] in asides or (isinstance(part, Rest) and not call["grad"]) for call in part.forwards]
+        if any(apart):
+            calls = [
+                [call for call, own in zip(part.forwards, apart, strict=True) if own is way] for way in (True, False)
+            ]
+            evaluations.append(Evaluation(number=-1, after_step=at - _place(trace, 0), forwards=calls[0]))
             parts[at] = dataclasses.replace(part, forwards=calls[1])
     evaluations.sort(key=lambda one: one.after_step)
     steps, rests = [one for one in parts if isinstance(one, Step)], [one for one in parts if isinstance(one, Rest)]
@@ -85,12 +87,12 @@ def _parted(evaluation: Evaluation) -> tuple[Evaluation | None, dict[str, list[A
 
 
 def _asides(trace: Trace, parts: Sequence[Step | Rest]) -> set[int]:
-    """Return the entries that are called for few steps of each optimizer, and only to be evaluated."""
+    """Return the entries that are called for few steps of each optimizer, and never with gradients."""
     steps = Counter(step.optimizer for step in trace.steps)
     called: dict[int, Counter[int]] = {}
     trained = set[int]()
     for part in parts:
-        trained |= {call["entry"] for call in part.forwards if call["grad"] or call["mode"] != "eval"}
+        trained |= {call["entry"] for call in part.forwards if call["grad"]}
         for entry in {call["entry"] for call in part.forwards}:
             called.setdefault(entry, Counter()).update([part.optimizer] if isinstance(part, Step) else [])
     return {

@@ -14,7 +14,7 @@ from migrate.verify.trace.reader import Checkpoint, Evaluation, Events, Names, S
 _IMPLEMENTATION = frozenset("foreach fused capturable differentiable members".split())
 # What schedulers and trainers note down for themselves.
 _NOTES = frozenset(
-    "initial_lr max_lr min_lr base_lr max_momentum base_momentum warmup_momentum name param_names".split()
+    "initial_lr max_lr min_lr base_lr swa_lr max_momentum base_momentum warmup_momentum name param_names".split()
 )
 # What `Optimizer.state_dict` has of a parameter.
 _STATE = re.compile(r"((?:.*\.)?state\.)(\d+)\.([^.]+)")

@@ -94,6 +94,24 @@ def test_a_model_that_is_only_evaluated_takes_no_part_in_steps(worse_from: int, 
     assert found(compared(averaging, {}, {"worse_from": worse_from})) == (step, "evaluation", "outputs")
 
 
+def normalised(other: bool = False) -> None:
+    """The statistics of averaged weights are gone through anew, in training mode, when all is over."""
+    model, optimizer = make()
+    average = torch.optim.swa_utils.AveragedModel(nn.Sequential(nn.BatchNorm1d(5), model))
+    for _ in steps(model, optimizer, 3):
+        pass
+    data = [torch.randn(6, 5) for _ in range(3)]
+    torch.optim.swa_utils.update_bn(data[: 2 if other else 3], average)
+    average.eval()
+    with torch.no_grad():
+        average(data[0])
+
+
+def test_what_is_called_after_the_last_step_is_an_evaluation(compared: Compare) -> None:
+    assert compared(normalised, {}, {}).outcome is Outcome.IDENTICAL
+    assert found(compared(normalised, {}, {"other": True}))[:2] == (3, "evaluation")
+
+
 def teaching(other_from: int = 99) -> None:
     """Each step needs a teacher, which is in evaluation mode and has no gradients, too."""
     model, optimizer = make()
@@ -167,6 +185,61 @@ def test_a_model_in_evaluation_mode_within_a_step_is_a_mode(compared: Compare) -
     assert found(compared(two_parts, {}, {"quiet_at": 3})) == (3, "mode", "mode")
 
 
+class Sharp(torch.optim.SGD):
+    """Steps back from where the gradient leads, and takes the gradient there."""
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        parameters = self.param_groups[0]["params"]
+        before = [parameter.detach().clone() for parameter in parameters]
+        for parameter in parameters:
+            parameter.data.add_(parameter.grad, alpha=0.05)
+        closure()
+        for parameter, old in zip(parameters, before, strict=True):
+            parameter.data.copy_(old)
+        super().step()
+
+
+def two_passes(smoothing_at: int = 99) -> None:
+    model, _ = make()
+    optimizer = Sharp(model.parameters(), lr=0.1)
+    for step in range(1, 5):
+        x, y = torch.randn(4, 5), torch.randint(0, 3, (4,))
+
+        def closure(x: Tensor = x, y: Tensor = y, smoothing: float = 0.1 * (step >= smoothing_at)) -> None:
+            optimizer.zero_grad()
+            functional.cross_entropy(model(x), y, label_smoothing=smoothing).backward()
+
+        closure()
+        optimizer.step(closure)
+
+
+def test_what_a_model_gives_after_another_loss_follows_from_it(compared: Compare) -> None:
+    verdict = compared(two_passes, {}, {"smoothing_at": 3})
+    assert found(verdict)[1] == "loss", verdict.divergences
+
+
+def searching(history_at: int = 99) -> None:
+    model, _ = make()
+    model.eval()
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=4, line_search_fn="strong_wolfe")
+    x, y = torch.randn(8, 5), torch.randint(0, 3, (8,))
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = functional.cross_entropy(model(x), y)
+        loss.backward()
+        return loss
+
+    for step in range(1, 5):
+        if step == history_at:
+            optimizer.param_groups[0]["history_size"] = 2
+        optimizer.step(closure)
+
+
+def test_hyper_parameters_come_before_what_a_closure_sees(compared: Compare) -> None:
+    assert found(compared(searching, {}, {"history_at": 2})) == (2, "hyper", "hyper")
+
+
 def padded(width_at: int = 99) -> None:
     model = nn.Sequential(nn.Dropout(0.2), nn.Linear(1, 3))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -179,6 +252,20 @@ def padded(width_at: int = 99) -> None:
 
 def test_inputs_of_another_shape_are_data_though_dropout_draws_more(compared: Compare) -> None:
     assert found(compared(padded, {}, {"width_at": 3})) == (3, "data", "inputs")
+
+
+def accumulating(window: int = 2) -> None:
+    model, optimizer = make()
+    data = torch.arange(120.0).reshape(24, 5) / 60
+    for step in range(3):
+        optimizer.zero_grad()
+        for part in data[8 * step :].split(2)[:window]:
+            model(part).square().mean().backward()
+        optimizer.step()
+
+
+def test_more_passes_are_no_matter_of_random_numbers(compared: Compare) -> None:
+    assert found(compared(accumulating, {}, {"window": 3}))[:2] == (1, "backward")
 
 
 def with_workers(num_workers: int = 0, seed_at: int = 99, drop_last: bool = False) -> None:

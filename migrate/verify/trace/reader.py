@@ -102,6 +102,7 @@ class Step(Events):
             of this optimizer; None where the level leaves it out.
         rng: Digest of each generator after the step, and ``draws`` since the record before, None if unknown.
         modes: Digest of the training flags of all modules.
+        closures: How many backward passes the optimizer asked for within the step.
         tensors: Digest by name for each of `TENSOR_KINDS` (level ``full``); None for a gradient that is not there.
     """
 
@@ -113,6 +114,7 @@ class Step(Events):
     roots: dict[str, str | None] = field(default_factory=dict)
     rng: dict[str, dict[str, Any]] = field(default_factory=dict)
     modes: str | None = None
+    closures: int = 0
     tensors: dict[str, dict[str, str | None]] = field(default_factory=dict)
 
 

@@ -8,7 +8,7 @@ import weakref
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import xxhash
 from torch import nn
@@ -48,6 +48,14 @@ class _Within:
 
     def __exit__(self, *_: object) -> None:
         self.inside.discard(self.hook)
+
+
+class _Begun(NamedTuple):
+    """What a step of an optimizer begins with."""
+
+    gradients: bytes | None
+    groups: list[Record]
+    num_losses: int
 
 
 class Recorder:
@@ -100,7 +108,7 @@ class Recorder:
         self._evaluation: tuple[Events, Record] | None = None
         self._evaluated: Callable[[], nn.Module | None] = lambda: None
         self._optimizer_steps: Counter[int] = Counter()
-        self._pending: dict[int, tuple[bytes | None, list[Record]]] = {}
+        self._pending: dict[int, _Begun] = {}
         self._members: dict[int, list[str]] = {}
         self._hyper: defaultdict[tuple[int, int], Hyper] = defaultdict(Hyper)
         self._modes: str | None = None
@@ -194,25 +202,26 @@ class Recorder:
         if not self.on:
             return
         all_kinds = self.tables.wants_all(index, self._optimizer_steps[index])
-        self._pending[index] = (
+        self._pending[index] = _Begun(
             self.tables.gradients(optimizer) if all_kinds else None,
             self._groups(index, optimizer),
+            len(self.events.get("losses", ())),
         )
 
     def after_step(self, optimizer: Optimizer) -> None:
         """Write the record of a step, save or put in a state where that is due, and begin the next one."""
         index = self.names.optimizer(optimizer)
-        gradients, groups = self._pending.pop(index, (None, []))
+        begun = self._pending.pop(index, _Begun(None, [], 0))
         if self.on:
             self.events["phases"].append(f"step:{index}")
-            self._write_step(index, optimizer, gradients, groups)
+            self._write_step(index, optimizer, begun)
         self._optimizer_steps[index] += 1
         self.num_steps += 1
         self.events = Events()
         self.states.after_step(self.num_steps)
         self._set_window()
 
-    def _write_step(self, index: int, optimizer: Optimizer, gradients: bytes | None, groups: list[Record]) -> None:
+    def _write_step(self, index: int, optimizer: Optimizer, begun: _Begun) -> None:
         count = self._optimizer_steps[index]
         state, table = None, None
         all_kinds = self.tables.wants_all(index, count)
@@ -220,7 +229,7 @@ class Recorder:
             state, table = self.tables.state(index, optimizer)
         kinds = {
             "parameters": self.tables.parameters(index, optimizer, all_kinds),
-            "gradients": gradients,
+            "gradients": begun.gradients,
             "buffers": self.tables.buffers(),
             "state": state,
         }
@@ -231,11 +240,13 @@ class Recorder:
             "optimizer_step": count,
             "names": self.names.number,
             **self.events,
-            "groups": groups,
+            "groups": begun.groups,
             "roots": roots_of(kinds),
             "rng": self.generators.look(),
             "modes": self._find_modes(all_kinds),
         }
+        if len(self.events.get("losses", ())) > begun.num_losses:
+            record["closures"] = len(self.events.get("losses", ())) - begun.num_losses
         if table is not None:
             record["state_table"] = table
         if self.settings.level != "light":

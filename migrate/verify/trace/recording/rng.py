@@ -116,8 +116,10 @@ class Generators:
     def marks(self) -> dict[str, str]:
         """Return a short digest of each state that can be had in a microsecond or two; it is no look."""
         states = {"python": self._python_state(), "torch": _bytes(torch.get_rng_state())}
-        if self._numpy[0] is not None:
-            states["numpy"] = bytes(_NumpyState.from_address(self._numpy[1]))
+        numpy = sys.modules.get("numpy.random")
+        words = None if numpy is None else self._numpy_words(numpy.mtrand._rand._bit_generator)
+        if words is not None:
+            states["numpy"] = bytes(words)
         return {name: xxhash.xxh3_64_hexdigest(state) for name, state in states.items()}
 
     def _entry(self, name: str, state: bytes, layout: Layout | None) -> Record:
@@ -147,11 +149,9 @@ class Generators:
         As long as no word was drawn and no normal number is kept for the next call, nothing has changed.
         """
         bits = numpy.mtrand._rand._bit_generator
-        if type(bits).__name__ != "MT19937":
+        words = self._numpy_words(bits)
+        if words is None:
             return self._entry("numpy", repr(bits.state).encode(), None)
-        if self._numpy[0] is not bits:
-            self._numpy = (bits, bits.ctypes.state_address)
-        words = _NumpyState.from_address(self._numpy[1])
         mark = bits, words[0], words[1], words[227], words[398], words[_WORDS - 1], words[_WORDS]
         if not self.most_rounds and (found := self._unchanged("numpy", mark)) is not None:
             return found
@@ -166,6 +166,14 @@ class Generators:
         else:
             self._marks["numpy"] = mark, {**found, "draws": 0}
         return found
+
+    def _numpy_words(self, bits: Any) -> Any:
+        """Return the words of a Mersenne Twister of NumPy where they are; None for another kind of generator."""
+        if type(bits).__name__ != "MT19937":
+            return None
+        if self._numpy[0] is not bits:
+            self._numpy = (bits, bits.ctypes.state_address)
+        return _NumpyState.from_address(self._numpy[1])
 
 
 def _python_is_readable() -> bool:
