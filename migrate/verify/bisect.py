@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bem_core.errors import BemError, CheckpointError
+from migrate.verify import views
 from migrate.verify.cases import Case
 from migrate.verify.checkpoint_pairs import NAMES, Search, Sides, search_checkpoints, shared
 from migrate.verify.checkpoints import CheckpointReport, compare_checkpoints
@@ -148,10 +149,15 @@ class _Interval:
         if problems:
             return self._inconclusive(problems)
         first = self.search.last_equal or 0
-        moved = [_moved(one, first) for one in case.waivers]
-        # A few steps are no whole run: what a case asks of that is not asked of them.
-        own = dataclasses.replace(case, waivers=moved, steps=1, changed_share=0.0, features=[])
-        found = judged(own, *pair)
+        found = judged(_of_steps(case, first), *pair)
+        if found.first is not None and self._differs_by_resuming(found, pair):
+            first += 1
+            where = f"{found.first.phase}, {found.first.channel} {found.first.key}".rstrip()
+            self.notes.append(
+                f"in step {first} the sides differ in what they read on the way from a checkpoint ({where}), without "
+                f"effect; the steps after it were compared"
+            )
+            found = judged(_of_steps(case, first), _without_first(pair[0]), _without_first(pair[1]))
         if found.outcome is Outcome.INCONCLUSIVE:
             return dataclasses.replace(found, notes=(*self.notes, *found.notes))
         found = _shifted(found, first)
@@ -241,6 +247,16 @@ class _Interval:
             return f"{name}: its {own.name} is not the one that its own run wrote ({_differences(report)})"
         return ""
 
+    def _differs_by_resuming(self, found: Verdict, pair: Sequence[Recorded]) -> bool:
+        """Tell whether the first step after a checkpoint differs only in what was read on the way there."""
+        first = found.first
+        if not self.before or first is None or first.step != 1 or first.phase not in ("data", "evaluation"):
+            return False
+        one, other = (run.trace_of(found.process).steps[0] for run in pair)
+        roots = [(step.roots.get("parameters"), step.roots.get("state")) for step in (one, other)]
+        losses = [views.effective_losses(step, step.optimizer) for step in (one, other)]
+        return roots[0] == roots[1] and losses[0] == losses[1]
+
     def _inconclusive(self, problems: Sequence[str]) -> Verdict:
         told = f"the checkpoints of step {self.end} differ: {_differences(self.search.reports[self.end])}"
         reasons = (*problems, "a run that cannot be repeated cannot be searched", told)
@@ -275,6 +291,24 @@ class _Interval:
             guards=(),
             notes=(*self.notes, *found.notes),
         )
+
+
+def _of_steps(case: Case, before: int) -> Case:
+    """Return a case for a few steps: what it asks of a whole run is not asked of them."""
+    waivers = [_moved(one, before) for one in case.waivers]
+    return dataclasses.replace(case, waivers=waivers, steps=1, changed_share=0.0, features=[])
+
+
+def _without_first(run: Recorded) -> Recorded:
+    """Return a run without its first step and what came before that."""
+    traces = {}
+    for name, trace in run.traces.items():
+        steps = trace.steps[1:]
+        begin = steps[0].number if steps else 0
+        evaluations = [one for one in trace.evaluations if one.after_step >= begin]
+        saves = [one for one in trace.checkpoints if one.after_step >= begin]
+        traces[name] = dataclasses.replace(trace, steps=steps, evaluations=evaluations, checkpoints=saves)
+    return dataclasses.replace(run, traces=traces)
 
 
 def _divergence(step: int, key: str, told: str, error: float) -> Divergence:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ from click.testing import CliRunner, Result
 
 from migrate.cli import main
 from migrate.verify.bisect import bisect_case
-from migrate.verify.cases import Case, load_case
+from migrate.verify.cases import load_case
 from migrate.verify.checkpoint_pairs import search_checkpoints
 from migrate.verify.checkpoints import CheckpointReport
 from migrate.verify.children import pinned_environment
+from migrate.verify.phases import CHANNELS
 from migrate.verify.structures import Change
 from migrate.verify.verdict import Outcome, Verdict
+from migrate.verify.waivers import Waiver
 
 PAIRS = Path(__file__).parent / "pairs"
 FILE = PAIRS / "long.yaml"
@@ -51,24 +54,19 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
 def bisect(runs: Runs, tmp_path: Path) -> Bisect:
     """Search runs that are there, of a candidate with a fault and sides whose resume is broken.
 
-    More changes the reference.
+    Options are those of both sides; waivers are of the case.
     """
 
-    def bisect(fault: str, reference: str = "", candidate: str = "", **changed: Any) -> Verdict:
-        case = changed_case(fault, reference, candidate, **changed)
+    def bisect(
+        fault: str, reference: str = "", candidate: str = "", waivers: Sequence[Waiver] = (), **options: Any
+    ) -> Verdict:
+        case = load_case(FILE)
+        first = dataclasses.replace(case.reference, environment={"BROKEN": reference}, **options)
+        second = dataclasses.replace(case.candidate, environment={"FAULT": fault, "BROKEN": candidate}, **options)
+        case = dataclasses.replace(case, reference=first, candidate=second, waivers=list(waivers))
         return bisect_case(case, 0, tmp_path, (runs("reference"), runs(fault)))
 
     return bisect
-
-
-def changed_case(fault: str, reference: str = "", candidate: str = "", **changed: Any) -> Case:
-    case = load_case(FILE)
-    given = {"FAULT": fault, "BROKEN": candidate}
-    return dataclasses.replace(
-        case,
-        reference=dataclasses.replace(case.reference, environment={"BROKEN": reference}, **changed),
-        candidate=dataclasses.replace(case.candidate, environment=given),
-    )
 
 
 def command(*args: object) -> Result:
@@ -138,7 +136,10 @@ def test_a_broken_resume_is_no_difference(reference: str, candidate: str, told: 
 def test_without_resume_both_run_from_the_start_and_end_after_the_interval(bisect: Bisect, tmp_path: Path) -> None:
     verdict = bisect("rate@37", resume=[])
     assert (verdict.outcome, place(verdict)) == (Outcome.DIFFERENT, (37, "hyper")), verdict.reasons
-    assert "the case has no 'resume' for the reference, so both sides were run from the start" in verdict.notes
+    assert (
+        "the case has no 'resume' for the reference and the candidate, so both sides were run from the start"
+        in verdict.notes
+    )
     assert not list(tmp_path.rglob("end"))
 
 
@@ -154,6 +155,28 @@ def test_what_is_only_saved_is_told_as_that(bisect: Bisect) -> None:
     assert (verdict.outcome, place(verdict)) == (Outcome.DIFFERENT, (40, "checkpoint"))
     assert verdict.first is not None
     assert verdict.first.key == "extra"
+
+
+@pytest.mark.slow
+def test_an_extra_draw_is_told_with_its_stack_and_numbers_may_count_tens(bisect: Bisect) -> None:
+    verdict = bisect("draw@37", checkpoints=r"checkpoints/step_0(\d)0\.pt", checkpoint_steps=10)
+    assert (verdict.outcome, place(verdict)) == (Outcome.DIFFERENT, (37, "rng")), verdict.reasons
+    assert verdict.localised is not None
+    assert "candidate: torch.rand at train.py:" in verdict.localised.detail
+    assert verdict.localised.stack[0].endswith("Training.update")
+    assert "candidate: step 37 was replayed from step_030.pt, after step 30" in verdict.notes
+
+
+@pytest.mark.slow
+def test_what_is_waived_hides_what_comes_later(bisect: Bisect) -> None:
+    day = datetime.date.today()
+    waivers = [Waiver(id=name, reason="known", channel=name, expires=day, first_step=35) for name in CHANNELS]
+    verdict = bisect("rate@37", waivers=waivers)
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert verdict.reasons[0].startswith("what differs in steps 31 to 40 is waived")
+    # Steps of waivers are those of the whole run.
+    late = [dataclasses.replace(one, first_step=38) for one in waivers]
+    assert place(bisect("rate@37", waivers=late)) == (37, "hyper")
 
 
 def test_runs_that_hold_the_same_need_no_process(runs: Runs, tmp_path: Path) -> None:

@@ -265,6 +265,13 @@ def test_a_trace_for_each_rank(tmp_path: Path, run_cli: Run) -> None:
     assert len(first.steps) == 2
 
 
+def test_every_rank_is_ended_after_a_step(tmp_path: Path, run_cli: Run) -> None:
+    (tmp_path / "ranks.py").write_text(dedent(RANKS))
+    done = trace(run_cli, sys.executable, "ranks.py", str(tmp_path), options=("--stop-after", "1"))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("complete, stopped after step 1; 1 steps") == 2
+
+
 def test_results_of_functions_of_a_program(program: Path, tmp_path: Path, run_cli: Run) -> None:
     program.write_text(
         program.read_text().replace("def at_step_3(args):", "def at_step_3(args):\n    return {'score': 0.5}\n")

@@ -1,16 +1,21 @@
-"""A training that saves every ten steps and can go on from there; ``--new`` gives its modules other names."""
+"""A training that saves every ten steps and can go on from there.
+
+``--new`` gives its modules other names, and goes to its place in the data, where the old one reads what comes before.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
 
 # What a test asks to be wrong, and from which step on.
 FAULT, _, AT = os.environ.get("FAULT", "").partition("@")
@@ -49,7 +54,12 @@ class Training:
         self.norm = self.model.body.norm if isinstance(self.model, New) else self.model.norm
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=0.01)
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, T_max=STEPS)
+        self.data = TensorDataset(torch.randn(4 * STEPS, 6, generator=torch.Generator().manual_seed(5)))
         self.step = 0
+        self.batches = self.loaded(0)
+
+    def loaded(self, first: int) -> Iterator[Any]:
+        return iter(DataLoader(self.data, batch_size=4, sampler=range(first, len(self.data))))
 
     def train(self, out: Path) -> None:
         (out / "checkpoints").mkdir()
@@ -64,7 +74,9 @@ class Training:
         wrong = bool(FAULT) and self.step >= int(AT)
         if FAULT == "constant":
             self.norm.eps = 1e-3 if wrong else 1e-5
-        features = torch.randn(4, 6)
+        if FAULT == "draw" and wrong:
+            torch.rand(1)
+        (features,) = next(self.batches)
         loss = functional.cross_entropy(self.model(features), features[:, :3].argmax(1))
         if BROKEN == "noise":
             loss = loss * (1 + 1e-3 * random.SystemRandom().random())
@@ -87,9 +99,14 @@ class Training:
         if BROKEN != "optimizer":
             self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
+        self.step = state["step"]
+        if isinstance(self.model, New):
+            self.batches = self.loaded(4 * self.step)
+        else:
+            for _ in range(self.step):
+                next(self.batches)
         if BROKEN != "generator":
             torch.set_rng_state(state["generator"])
-        self.step = state["step"]
         if BROKEN == "crash":
             raise ValueError("cannot go on")
 
