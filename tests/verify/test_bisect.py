@@ -105,6 +105,9 @@ def test_both_sides_are_run_untraced_and_an_interval_is_traced(tmp_path: Path) -
     assert "output float32[4, 8]: 32 of 32 elements differ, relative error 0.00" in done.stdout
     assert "of 6 pairs of checkpoints 4 were compared: 60 different, 10 equal, 30 equal, 40 different" in done.stdout
     assert "steps 31 to 40 were traced, by both sides resumed from step 30" in done.stdout
+    assert (
+        "in step 31 the sides differ in what they read on the way from a checkpoint (data, data loader 1" in done.stdout
+    )
     assert "candidate: step 33 was replayed from step_030.pt" in done.stdout
     # Only the untraced runs came to their end.
     ended = {path.parent.name for path in (tmp_path / "kept").rglob("end")}
