@@ -214,9 +214,8 @@ def test_a_program_with_packages_that_are_called_like_ours(program: Path, tmp_pa
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("WHOSE = 'theirs'\n")
     (tmp_path / "sitecustomize.py").write_text("print('their sitecustomize')\n")
-    program.write_text(
-        program.read_text() + "    import bem_core, migrate, sitecustomize\n    print(bem_core.WHOSE, migrate.WHOSE)\n"
-    )
+    text = program.read_text().replace('"end.pt"', repr(str(tmp_path / "end.pt")))
+    program.write_text(text + "    import bem_core, migrate, sitecustomize\n    print(bem_core.WHOSE, migrate.WHOSE)\n")
     command = ["env", f"PYTHONPATH={BOOTSTRAP}:{tmp_path}", sys.executable, str(program)]
     out = ["--out", str(tmp_path / "run.trace")]
     done = run_cli("verify", "trace", *out, "--", *command, cwd=Path(__file__).parents[3])

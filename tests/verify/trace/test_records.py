@@ -19,9 +19,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from bem_core.errors import BemError
 from bem_core.utils.digest import digest as digest_of_core
+from migrate.verify.cases import plain_case
+from migrate.verify.compare import compare
 from migrate.verify.trace.reader import Trace, read_trace
 from migrate.verify.trace.recording.digests import tensor_digest
 from migrate.verify.trace.session import tracing
+from migrate.verify.verdict import Outcome
 from tests.verify.trace import trainings
 from tests.verify.trace.trainings import Net, data, seed, trained
 
@@ -232,6 +235,45 @@ def test_a_model_whose_parts_are_called_has_its_own_paths(tmp_path: Path) -> Non
     trace, _ = record(tmp_path, training)
     assert trace.names[0].members(0) == [["policy.weight", "policy.bias", "value.weight", "value.bias"]]
     assert [one["path"] for one in trace.names[0].entries] == ["policy", "value"]
+
+
+def compile_whole(model: nn.Module) -> nn.Module:
+    return torch.compile(model, backend="aot_eager")  # type: ignore[return-value]
+
+
+def compile_in_place(model: nn.Module) -> nn.Module:
+    model.compile(backend="eager")
+    return model
+
+
+def compile_a_part(model: nn.Module) -> nn.Module:
+    model.norm = torch.compile(model.norm, backend="eager")  # type: ignore[assignment]
+    return model
+
+
+@pytest.mark.filterwarnings("ignore:.*script_method. is deprecated:DeprecationWarning")  # torch calls it itself
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # the compiler
+@pytest.mark.parametrize("compiling", [compile_whole, compile_in_place, compile_a_part])
+def test_a_compiled_model_is_recorded_as_the_model(compiling: Any, tmp_path: Path) -> None:
+    def training(compiling: Any = lambda model: model) -> None:
+        seed()
+        model = Net()
+        optimizer = torch.optim.SGD(trained(model), lr=0.1)
+        run = compiling(model)
+        for x, y in DataLoader(data(), 4):
+            optimizer.zero_grad()
+            functional.cross_entropy(run(x), y).backward()
+            optimizer.step()
+
+    (tmp_path / "compiled").mkdir()
+    plain, _ = record(tmp_path, lambda: training(), level="full")
+    fast, _ = record(tmp_path / "compiled", lambda: training(compiling), level="full")
+    assert (plain.names[0].roots[0]["compiled"], fast.names[0].roots[0]["compiled"]) == (False, True)
+    assert [one.tensors for one in fast.steps] == [one.tensors for one in plain.steps]
+    assert [one.modes for one in fast.steps] == [one.modes for one in plain.steps]
+    assert [len(one.forwards) for one in fast.steps] == [1] * 6
+    found = compare(plain, fast, plain_case())
+    assert found.outcome is Outcome.IDENTICAL, found.reasons
 
 
 def test_new_parameters_make_new_names(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from torch.compiler import is_compiling, is_dynamo_compiling
 from torch.nn import functional
 
 from .digests import digest, leaves, number
+from .names import path_of
 from .patching import Patches
 from .recorder import Recorder
 
@@ -58,7 +59,7 @@ def _call(recorder: Recorder, original: Any) -> Any:
 
 def _set_paths(recorder: Recorder, module: nn.Module) -> None:
     entry = recorder.names.entry(module)
-    recorder.paths = {id(below): (entry, path) for path, below in module.named_modules()}
+    recorder.paths = {id(below): (entry, path_of(path)) for path, below in module.named_modules()}
 
 
 def _deep_call(recorder: Recorder, module: nn.Module, original: Any, args: Any, kwargs: Any) -> Any:

@@ -25,7 +25,16 @@ _WRAPPERS = {
     "FullyShardedDataParallel": "_fsdp_wrapped_module",
     "OptimizedModule": "_orig_mod",
 }
+# Names that nothing but a wrapper gives to what is inside.
+_INSIDE = ("_fsdp_wrapped_module", "_orig_mod")
 NOT_COUNTED = -1
+
+
+def path_of(path: str) -> str:
+    """Return the path of a module or tensor without the wrappers on the way, such as a part that is compiled."""
+    if not any(inside in path for inside in _INSIDE):
+        return path
+    return ".".join(part for part in path.split(".") if part not in _INSIDE)
 
 
 def kind_of(value: Any) -> str:
@@ -117,7 +126,12 @@ class Names:
         roots, places = self._find_roots()
         names = _tensor_names(roots)
         parameters, optimizers = self._optimizer_tables(names)
-        self.modules = [weakref.ref(module) for root in roots for module in root.module.modules()]
+        self.modules = [
+            weakref.ref(module)
+            for root in roots
+            for module in root.module.modules()
+            if type(module).__name__ not in _WRAPPERS
+        ]
         self.parameter_names = [record["name"] for record in parameters]
         self._first_digests.update({record["name"]: record["digest"] for record in parameters})
         return {
@@ -142,7 +156,7 @@ class Names:
                 continue
             roots.append(_unwrapped(_outermost(module, parents)))
             for path, below in roots[-1].module.named_modules(remove_duplicate=False):
-                places.setdefault(id(below), (len(roots) - 1, path))
+                places.setdefault(id(below), (len(roots) - 1, path_of(path)))
             places.setdefault(id(module), (len(roots) - 1, ""))
         _set_prefixes(roots)
         return roots, places
@@ -184,7 +198,7 @@ class Names:
                     if buffer is None or id(buffer) in seen:
                         continue
                     seen.add(id(buffer))
-                    name = root.prefix + (f"{path}.{key}" if path else key)
+                    name = root.prefix + path_of(f"{path}.{key}" if path else key)
                     self.buffers.append((weakref.ref(module), key))
                     self.buffer_names.append(name)
                     table.append(_tensor_record(name, buffer, []))
@@ -239,7 +253,9 @@ def _is_zero(value: Any) -> bool:
 
 
 def _root_record(root: Root) -> Record:
-    compiled = "OptimizedModule" in root.wrapped
+    modules = list(root.module.modules())
+    compiled = "OptimizedModule" in [*root.wrapped, *(type(module).__name__ for module in modules)]
+    compiled |= any(getattr(module, "_compiled_call_impl", None) is not None for module in modules)
     names = {"class": kind_of(root.module), "file": source_of(root.module)}
     return {**names, "compiled": compiled, "wrapped": root.wrapped}
 
@@ -303,5 +319,5 @@ def _tensor_names(roots: list[Root]) -> dict[int, list[str]]:
     names: dict[int, list[str]] = {}
     for root in roots:
         for name, parameter in root.module.named_parameters(remove_duplicate=False):
-            names.setdefault(id(parameter), []).append(root.prefix + name)
+            names.setdefault(id(parameter), []).append(root.prefix + path_of(name))
     return names
