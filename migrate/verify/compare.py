@@ -57,10 +57,10 @@ def compare(
     """
     if own:
         case = case.against_itself()
-    reference, candidate = settled(reference), settled(candidate)
     collector = Collector(case.waivers, today or datetime.date.today(), judge)
     drawn = View(reference).generators() | View(free or candidate).generators()
     lone = lone_names(reference, case.only_reference), lone_names(candidate, case.only_candidate)
+    reference, candidate = settled(reference, lone[0]), settled(candidate, lone[1])
     saved = case.checkpoints.names
     matched = match_names(reference, candidate, case)
     sides = (

@@ -70,6 +70,8 @@ class Pairing:
 
 def _first_calls(events: Events) -> set[int]:
     """Return the numbers of the calls that come first, or first after a batch or a backward pass."""
+    if sum(event.startswith("forward:") for event in events.phases) != len(events.forwards):
+        return {0}  # Some were taken out of the step, or into it.
     found, call, first = set[int](), 0, True
     for event in events.phases:
         if event.startswith("forward:"):

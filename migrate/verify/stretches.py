@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from migrate.verify.trace.reader import Evaluation, Events, Rest, Step, Trace
+from migrate.verify.trace.reader import Evaluation, Events, Names, Rest, Step, Trace
 
 _EVENTS = tuple(field.name for field in dataclasses.fields(Events))
 
 
-def settled(trace: Trace) -> Trace:
+def settled(trace: Trace, lone: frozenset[str] = frozenset()) -> Trace:
     """Return a trace in which calls of models are where they belong.
+
+    Calls of a module of which everything is lone are left out.
 
     A model that is not put back into training mode seems to be evaluated until its backward pass: what it is called
     with gradients for, after calls without, is of the step that follows; all of it, where all calls are with gradients.
     And a model that no optimizer has, such as an average of weights, seems to take part in a step where it is
     evaluated before it. What is called without gradients after the last step is an evaluation, too.
+
+    Args:
+        trace: The run.
+        lone: Names of tensors that only this side has, by the case.
     """
+    if lone:
+        trace = _without(trace, lone)
     parts: list[Step | Rest] = [*trace.steps, *([trace.rest] if trace.rest else [])]
     evaluations = []
     for evaluation in trace.evaluations:
@@ -53,6 +61,29 @@ def may_train(evaluation: Evaluation) -> bool:
 def with_calls_before(step: Step, calls: Sequence[dict[str, Any]]) -> Step:
     """Return a step with calls of models before its own."""
     return dataclasses.replace(step, forwards=[*calls, *step.forwards]) if calls else step
+
+
+def _without(trace: Trace, lone: frozenset[str]) -> Trace:
+    """Return a trace without calls of modules that only this side has."""
+    entries = {at for names in trace.names for at in _lone_entries(names, lone)}
+    events = {f"forward:{at}" for at in entries}
+
+    def kept(part: Any) -> Any:
+        calls = [call for call in part.forwards if call["entry"] not in entries]
+        return dataclasses.replace(part, forwards=calls, phases=[one for one in part.phases if one not in events])
+
+    if not entries:
+        return trace
+    steps, evaluations = [kept(step) for step in trace.steps], [kept(one) for one in trace.evaluations]
+    return dataclasses.replace(trace, steps=steps, evaluations=evaluations, rest=trace.rest and kept(trace.rest))
+
+
+def _lone_entries(names: Names, lone: frozenset[str]) -> Iterator[int]:
+    tensors = [one["name"] for one in (*names.parameters, *names.buffers, *names.frozen)]
+    for at, entry in enumerate(names.entries):
+        own = [name for name in tensors if entry["path"] and name.startswith(f"{entry['path']}.")]
+        if own and lone.issuperset(own):
+            yield at
 
 
 def _place(trace: Trace, after_step: int) -> int:

@@ -41,7 +41,8 @@ def lines(verdict: Verdict) -> list[str]:
         return found
     why = [str(verdict.first)] if verdict.first else list(verdict.reasons[:1])
     if verdict.localised is not None:
-        why.append(f"{verdict.localised.module or 'no module'}: {verdict.localised.detail}")
+        module = verdict.localised.module
+        why.append(f"{module}: {verdict.localised.detail}" if module else verdict.localised.detail)
     if verdict.outcome is Outcome.INCONCLUSIVE:
         why += verdict.notes
     return found + [f"    {line}" for text in why for line in text.splitlines()]
