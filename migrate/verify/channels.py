@@ -191,7 +191,9 @@ def _tensors(sides: Sides, kind: str) -> list[Values]:
     if all(tables) or (lone and all(step.tensors for _, step in sides)):
         return [*tables]
     roots = [step.roots.get(kind) for _, step in sides]
-    return [{}, {}] if None in roots else [{"(all)": root} for root in roots]
+    # At level `light` the root of the parameters is made in another way.
+    other = kind == "parameters" and len({bool(step.tensors) for _, step in sides}) > 1
+    return [{}, {}] if None in roots or other else [{"(all)": root} for root in roots]
 
 
 def _compare_order(collector: Collector, where: int, sides: Sides) -> None:

@@ -410,7 +410,10 @@ class _Comparison:
             return
         # An optimizer that a program has let go of by then is not in its trace any more.
         first, second = (_rest(view) for view in self._sides)
-        pair = [{key: side[key] for key in first if key in second} for side in (first, second)]
+        shared = [key for key in first if key in second]
+        if one.header["level"] != other.header["level"]:
+            shared = [key for key in shared if not key.endswith(" parameters")]
+        pair = [{key: side[key] for key in shared} for side in (first, second)]
         self.collector.compare(steps, "end", pair)
 
 
