@@ -177,3 +177,4 @@ for epoch in range(1, 9):
         break
 if not switch.always("best_not_restored"):
     model.load_state_dict(torch.load(os.path.join(folder, "best.pt"))["model"])
+evaluate(test_loader)
