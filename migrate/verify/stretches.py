@@ -118,7 +118,7 @@ def _parted(evaluation: Evaluation) -> tuple[Evaluation | None, dict[str, list[A
 
 
 def _asides(trace: Trace, parts: Sequence[Step | Rest]) -> set[int]:
-    """Return the entries that are called for few steps of each optimizer, and never with gradients."""
+    """Return the entries that are called for few steps of each optimizer, in models never called with gradients."""
     steps = Counter(step.optimizer for step in trace.steps)
     called: dict[int, Counter[int]] = {}
     trained = set[int]()
@@ -126,8 +126,12 @@ def _asides(trace: Trace, parts: Sequence[Step | Rest]) -> set[int]:
         trained |= {call["entry"] for call in part.forwards if call["grad"]}
         for entry in {call["entry"] for call in part.forwards}:
             called.setdefault(entry, Counter()).update([part.optimizer] if isinstance(part, Step) else [])
+    root_of = [entry["root"] for names in trace.names[-1:] for entry in names.entries]
+    roots = {root_of[entry] for entry in trained if entry < len(root_of)}
     return {
         entry
         for entry, counts in called.items()
-        if entry not in trained and all(2 * count <= steps[optimizer] for optimizer, count in counts.items())
+        if entry < len(root_of)
+        and root_of[entry] not in roots
+        and all(2 * count <= steps[optimizer] for optimizer, count in counts.items())
     }

@@ -112,6 +112,23 @@ def test_what_is_called_after_the_last_step_is_an_evaluation(compared: Compare) 
     assert found(compared(normalised, {}, {"other": True}))[:2] == (3, "evaluation")
 
 
+def acting(other_from: int = 99) -> None:
+    """Every third step, a part of the model that is trained says what to aim at."""
+    model, optimizer = make()
+    for step in range(1, 7):
+        x, goal = torch.randn(4, 5), torch.zeros(4, 3)
+        if step % 3 == 0:
+            with torch.no_grad():
+                goal = goal + model[0](x + (step >= other_from))[:, :3]  # type: ignore[index]
+        optimizer.zero_grad()
+        functional.mse_loss(model(x), goal).backward()
+        optimizer.step()
+
+
+def test_a_part_of_the_model_that_is_trained_is_part_of_the_step(compared: Compare) -> None:
+    assert found(compared(acting, {}, {"other_from": 4})) == (6, "data", "inputs")
+
+
 def teaching(other_from: int = 99) -> None:
     """Each step needs a teacher, which is in evaluation mode and has no gradients, too."""
     model, optimizer = make()
