@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -35,6 +36,10 @@ def recorded(folder: Path, training: Callable[[], object], **options: Any) -> li
     trace = read_trace(folder / "run.trace")
     assert trace.problem is None
     return trace.checkpoints
+
+
+def test_pickling_a_tensor_saves_no_checkpoint(tmp_path: Path) -> None:
+    assert recorded(tmp_path, lambda: pickle.dumps(WEIGHTS)) == []
 
 
 def test_the_same_content_is_the_same_record_whatever_saves_it(tmp_path: Path) -> None:

@@ -138,7 +138,10 @@ def _arguments(signature: inspect.Signature | None, args: Any, kwargs: Any) -> M
 
 def _looked_at(name: str, argument: str | None, arguments: Mapping[str, Any]) -> Saved | None:
     key = argument or next((one for one in arguments if one != "self"), "")
-    return saved(name, arguments[key]) if key in arguments else None
+    # Pickling a tensor saves its storage, wherever it goes to.
+    if key not in arguments or isinstance(arguments[key], torch.TypedStorage | torch.UntypedStorage):
+        return None
+    return saved(name, arguments[key])
 
 
 def _file(result: Any, arguments: Mapping[str, Any]) -> str | None:
