@@ -56,7 +56,7 @@ def run(tmp_path: Path) -> Run:
             "candidate": {**side, "environment": {"FAULT": fault}},
             "seeds": [1],
             "steps": 4,
-            "timeout_s": 240.0,
+            "timeout_s": 600.0,
             **keys,
         }
         (tmp_path / "case.yaml").write_text(yaml.safe_dump(case))
@@ -142,9 +142,9 @@ RANKS = """
     if __name__ == "__main__":
         torch.multiprocessing.spawn(main, (sys.argv[2],), 2)
 """
-SPAWNED: dict[str, Any] = {"command": ("sh", "-c", 'exec "$0" train.py "$1" "$2"', "{python}")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "fault", "where"),
     [
@@ -171,9 +171,9 @@ def test_a_compiled_model_against_the_model(program: str, run: Run, tmp_path: Pa
     assert [one["name"] for one in names[1][0].parameters] == [one["name"] for one in names[0][0].parameters]
 
 
-def test_two_ranks(run: Run, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_two_ranks(run: Run) -> None:
     """Each rank is compared; a loss of one is a gradient of both in the same step."""
-    (tmp_path / "meet").mkdir()
     for fault in ("", "rank"):
         side = {"command": ["{python}", "train.py", "{seed}", "{out}"]}
         verdict = run(RANKS, fault, reference=side, candidate={**side, "environment": {"FAULT": fault}})
@@ -208,8 +208,6 @@ DISK = """
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
     for _ in range(20):
         train(DataLoader(data, 4))
-        if FAULT == "own":
-            torch.save(model.state_dict(), "own.pt")
 """
 ENDS = """
     train(DataLoader(data, 4))
@@ -231,10 +229,7 @@ ENDS = """
     [
         pytest.param(COMPILED_STEP, "1", "a compiled Optimizer.step cannot be recorded", id="compiled step"),
         pytest.param(MEGABYTES, "1", "ended with exit code 3: the end", id="megabytes of output, then an error"),
-        pytest.param(
-            DISK, "trace", "the tracer failed: OSError: [Errno 27] File too large", id="no room for the trace"
-        ),
-        pytest.param(DISK, "own", "ended with exit code 1", id="no room for its own file"),
+        pytest.param(DISK, "full", "cut off", id="no room for the trace"),
         pytest.param(ENDS, "killed", "ended with signal 9", id="killed"),
         pytest.param(ENDS, "left at once", "no footer", id="left without an end"),
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -136,26 +136,17 @@ def _scheduler_event(recorder: Recorder, scheduler: Any, first: bool) -> None:
 
 
 def _seen(parameters: Any, seen: list[Any]) -> Any:
-    """Return parameters that are noted when they are used; a generator stays one, which torch asks for."""
+    """Return parameters that are noted; a generator stays one, which torch asks for."""
     if isinstance(parameters, Tensor):
         seen.append(parameters)
         return parameters
-    if isinstance(parameters, types.GeneratorType):
-        return _noting(parameters, seen)
-    parameters = list(parameters)
     seen += parameters
-    return parameters
-
-
-def _noting(parameters: Iterator[Any], seen: list[Any]) -> Iterator[Any]:
-    for parameter in parameters:
-        seen.append(parameter)
-        yield parameter
+    return (one for one in seen) if isinstance(parameters, types.GeneratorType) else seen
 
 
 def _counts(parameters: list[Any]) -> dict[str, int]:
     """Count parameters, and those that clipping does something to: others may be given or not."""
-    return {"num": len(parameters), "with_gradient": sum(parameter.grad is not None for parameter in parameters)}
+    return {"num": len(parameters), "with_gradient": sum([parameter.grad is not None for parameter in parameters])}
 
 
 def _clip_norm(recorder: Recorder, original: Any) -> Any:
