@@ -323,6 +323,7 @@ def compare_evaluation(
     channels: Sequence[str],
     drawn: set[str],
     samples: str = "digest",
+    reported: bool = False,
 ) -> None:
     """Compare two evaluations but for their metrics, which may be reported when they are over.
 
@@ -334,6 +335,7 @@ def compare_evaluation(
         channels: Which of ``inputs`` and ``outputs`` can be compared.
         drawn: Generators whose states are compared before and after.
         samples: Which field of batches is compared: ``indices`` where loaders give them in another form.
+        reported: Whether both sides report metrics after it.
     """
     for name, word in (("rng_before", "before"), ("rng", "after")):
         pair = _generators([getattr(side, name) for side in (one, other)], drawn)
@@ -343,7 +345,7 @@ def compare_evaluation(
         collector.compare(where, "data", batches, "evaluation")
     compare_calls(collector, where, one, other, channels, "evaluation")
     _compare_components(collector, where, one, other, "evaluation")
-    if not (all(batches) or _reports_alike(one, other)):
+    if not (all(batches) or reported or _reports_alike(one, other)):
         collector.compare(where, "evaluations", [{"calls of models": len(side.forwards)} for side in (one, other)])
 
 

@@ -320,10 +320,11 @@ class _Comparison:
         """Compare evaluations and checkpoints after a number of steps."""
         shown = [channel for channel in ("outputs",) if channel not in self._not_comparable]
         evaluations = self._paired(done, "evaluations", self._evaluations(done))
+        reported = self._reported(done, bool(evaluations))
         for one, other in evaluations:
             samples = "indices" if "data" in self._not_comparable else "digest"
-            channels.compare_evaluation(self.collector, done, one, other, shown, self._drawn_after(done), samples)
-        self._reported(done, bool(evaluations))
+            drawn = self._drawn_after(done)
+            channels.compare_evaluation(self.collector, done, one, other, shown, drawn, samples, reported)
         for pair in self._saved(done):
             channels.compare_checkpoint(self.collector, done, pair, self._sides, self.checkpoints.only)
         self.collector.end_block()
@@ -338,10 +339,10 @@ class _Comparison:
         one, other = sides
         return [(one[-1], other[-1])] if one and other else []
 
-    def _reported(self, done: int, evaluated: bool) -> None:
+    def _reported(self, done: int, evaluated: bool) -> bool:
         """Compare the metrics of evaluations, with what is reported until the next step: modes may be put back before.
 
-        Where there was no evaluation, what is reported belongs to that step.
+        Where there was no evaluation, what is reported belongs to that step. Returns whether both sides report any.
         """
         self._evaluated = evaluated
         records: list[list[Events]] = []
@@ -352,6 +353,7 @@ class _Comparison:
             left = [trace.rest] if trace.rest and done >= len(trace.steps) else []
             records.append([*own, *following, *left])
         self._metrics(done, records)
+        return all(any(record.metrics for record in side) for side in records)
 
     def _metrics(self, where: int, records: Sequence[Sequence[Events]]) -> None:
         pair = [side.values(own) for side, own in zip(self.reports, records, strict=True)]
