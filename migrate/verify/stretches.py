@@ -39,9 +39,13 @@ def settled(trace: Trace, lone: frozenset[str] = frozenset()) -> Trace:
             continue
         parts[at] = dataclasses.replace(part, **_joined(part, moved))
         evaluations += [kept] if kept else []
-    asides = _asides(trace, parts)
+    asides, usual = _asides(trace, parts), _usual(trace, parts)
     for at, part in enumerate(parts):
-        apart = [call["entry"] in asides or (isinstance(part, Rest) and not call["grad"]) for call in part.forwards]
+        last = isinstance(part, Rest)
+        apart = [
+            call["entry"] in asides or (last and not call["grad"] and call["entry"] not in usual)
+            for call in part.forwards
+        ]
         if any(apart):
             calls = [
                 [call for call, own in zip(part.forwards, apart, strict=True) if own is way] for way in (True, False)
@@ -115,6 +119,18 @@ def _parted(evaluation: Evaluation) -> tuple[Evaluation | None, dict[str, list[A
         dataclasses.replace(evaluation, **kept, rng={}),
         {name: getattr(evaluation, name)[end:] for name, end in ends.items()},
     )
+
+
+def _usual(trace: Trace, parts: Sequence[Step | Rest]) -> set[int]:
+    """Return the entries that are called without gradients around most steps of an optimizer: the last one ends so."""
+    steps = Counter(step.optimizer for step in trace.steps)
+    counts = Counter(
+        (entry, part.optimizer)
+        for part in parts
+        if isinstance(part, Step)
+        for entry in {call["entry"] for call in part.forwards if not call["grad"]}
+    )
+    return {entry for (entry, optimizer), count in counts.items() if 2 * count > steps[optimizer]}
 
 
 def _asides(trace: Trace, parts: Sequence[Step | Rest]) -> set[int]:
