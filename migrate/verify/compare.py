@@ -368,6 +368,9 @@ class _Comparison:
         found = [[one for one in self._after(done, v, v.trace.evaluations) if _happened(one)] for v in self._sides]
         certain = [[one for one in side if not may_train(one)] for side in found]
         choices = [found, certain, [found[0], certain[1]], [certain[0], found[1]]]
+        # Beside an evaluation, what modules in training mode are called for may be statistics.
+        modal = [[one for one in side if any(call["mode"] == "eval" for call in one.forwards)] for side in certain]
+        choices += [modal] if all(modal) else []
         chosen = next((pair for pair in choices if len(pair[0]) == len(pair[1])), certain)
         self._calls_before = [
             [call for one in side if all(one is not other for other in taken) for call in one.forwards]
