@@ -73,7 +73,7 @@ class Local(Tuner):
             if gain > -SLACK and self._clear(bases):
                 ranked.append((-gain, bases))
         ranked.sort()
-        return bool(ranked) and self._rebase(document, old, ranked[0][1], -ranked[0][0])
+        return bool(ranked) and self._rebase(document, old, ranked[0][1], -self.limits.weight * ranked[0][0])
 
     def _clear(self, bases: Bases) -> bool:
         """Say whether no base extends another, and none has a leaf where another has a mapping."""
@@ -93,7 +93,7 @@ class Local(Tuner):
             found |= self.state.ancestors(base)
         return found
 
-    def _rebase(self, document: int, old: Bases, bases: Bases, gain: int) -> bool:
+    def _rebase(self, document: int, old: Bases, bases: Bases, gain: float) -> bool:
         """Give a document other bases where that pays once the values have followed."""
         state = self.state
         touched = self._line(old) ^ self._line(bases)
@@ -152,7 +152,7 @@ class Local(Tuner):
         """Return the most templates from this one down, itself included."""
         return 1 + max((self._height(kid) for kid in self.kids[number]), default=0)
 
-    def _reparent(self, number: int, old: Bases, parents: Bases, gain: int) -> bool:
+    def _reparent(self, number: int, old: Bases, parents: Bases, gain: float) -> bool:
         """Let a template extend others where that pays once the values have followed."""
         state, below = self.state, dict(self.below)
         groups = [bases for bases in set(state.bases) if len(bases) > 1 and number in self._line(bases)]

@@ -25,13 +25,13 @@ def polish(state: State, limits: Limits, num_bases: int) -> State:
     current = state.copy()
     settle(current, limits)
     tidy(current, limits)
-    best, least = current.copy(), current.cost()
+    best, least = current.copy(), current.cost(limits.weight)
     for _ in range(NUM_SETTLES):
         if not reassign(current, num_bases):
             break
         settle(current, limits)
         tidy(current, limits)
-        cost = current.cost()
+        cost = current.cost(limits.weight)
         if cost >= least:
             break
         best, least = current.copy(), cost
@@ -104,7 +104,7 @@ class Search(Budgeted):
                 remove(trial, number)
                 settle(trial, self.limits)
                 self.work += len(state.bases)
-                trials.append((trial.cost(), number, trial))
+                trials.append((trial.cost(self.limits.weight), number, trial))
             excess = state.num_free() - self.limits.templates
             trials.sort(key=lambda item: item[:2])
             for _, number, _ in trials[: (excess + 1) // 2]:

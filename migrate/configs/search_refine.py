@@ -11,6 +11,8 @@ from migrate.configs.search_loop import remove, tidy
 from migrate.configs.search_state import Budgeted, Limits, State
 
 NUM_TRIALS = 8
+# Templates of which the least useful one is found by dropping each.
+NUM_DROPS = 4
 # Parts torn down in vain before a search gives up.
 MAX_IDLE = 40
 # Leaves that a removed template may cost before anything else adapts.
@@ -121,13 +123,20 @@ class Refine(Budgeted):
     def _losses(self, state: State) -> list[tuple[float, int]]:
         """Return what each template saves while nothing else adapts, with its number."""
         found: list[tuple[float, int]] = []
-        before = state.cost()
+        before = state.cost(self.limits.weight)
         for number in sorted(set(state.content) - state.fixed):
             trial = state.copy()
             remove(trial, number)
-            found.append((trial.cost() - before, number))
+            found.append((trial.cost(self.limits.weight) - before, number))
         self.work += len(found) * len(state.bases) * 2
         return found
+
+    def fitted(self, state: State) -> State:
+        """Return ``state`` with no more templates than allowed: one by one, that goes which is missed least."""
+        while state.num_free() > self.limits.templates:
+            least = sorted(self._losses(state))[:NUM_DROPS]
+            state = min((self.dropped(state, number) for _, number in least), key=self.score)
+        return state
 
     def dropped(self, state: State, number: int) -> State:
         """Return ``state`` without a template."""

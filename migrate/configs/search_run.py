@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from bem_core.config.merge import leaves
@@ -20,10 +21,15 @@ from migrate.configs.search_tree import agglomerate, plant
 # Joining pairs is quadratic, so a first plan is found on so many documents, spread evenly over all of them.
 MAX_SAMPLE = 500
 # Leaves that a template must save before it is worth a file that somebody has to open: one for each so many documents.
-FILES_PER_LEAF = 12
+FILES_PER_LEAF = 20
 MAX_PRICE = 6
-# The price is divided by this where the number of templates is given.
+# What a leaf in an experiment counts for, which somebody reads and edits; one in a template counts 1.
+WEIGHT = 1.375
+# Where a plan has as many templates as there may be, the price of one is divided by this.
 CAPPED = 3
+# Templates that a plan may have where nobody says how many: two for five documents up to a number that can be surveyed;
+# one for ten documents where that is more.
+FEW, MANY = 6, 60
 # Units of `Search.work`; a million take about two seconds.
 TREE_WORK = 100_000
 CLIMB_WORK = 450_000
@@ -43,13 +49,14 @@ def run(documents: Mapping[str, Document], options: SearchOptions) -> Plan:
     """See `migrate.configs.search.search`."""
     names = sorted(documents)
     chosen = [documents[name] for name in names]
-    most = len(names) if options.max_templates is None else options.max_templates
-    limits = Limits(options.max_depth, most, max(2, options.min_support), options.default_share)
+    most = num_allowed(len(names)) if options.max_templates is None else options.max_templates
+    limits = Limits(options.max_depth, most, max(2, options.min_support), options.default_share, WEIGHT)
     best, least = Plan(), None
     for state in _candidates(chosen, limits, options):
         plan = to_plan(state, names, chosen)
         found = figures.measure(plan, documents)
-        cost = found.cost + price(len(names), options) * found.templates
+        cost = WEIGHT * found.leaves_experiments + found.leaves_templates
+        cost += price(len(names)) * found.templates
         if least is None or cost < least:
             best, least = plan, cost
     return best
@@ -70,38 +77,47 @@ def _candidates(documents: Sequence[Document], limits: Limits, options: SearchOp
     if limits.depth < 1 or limits.templates < 1:
         return [start]
     if len(documents) <= MAX_SAMPLE:
-        return _searched(start, limits, options.max_bases, price(len(documents), options))
+        return _searched(start, limits, options.max_bases, price(len(documents)))
     positions = [position * len(documents) // MAX_SAMPLE for position in range(MAX_SAMPLE)]
     sample = _start([documents[position] for position in positions], limits, options)
-    found = _searched(sample, limits, options.max_bases, price(MAX_SAMPLE, options))
+    found = _searched(sample, limits, options.max_bases, price(MAX_SAMPLE))
     return [_grown(_moved(state, start), limits, options) for state in found]
 
 
 def _searched(start: State, limits: Limits, max_bases: int, price: int) -> list[State]:
-    """Return the best tree, and the best plan with several bases."""
+    """Return the best tree, and the best plan with several bases.
+
+    Both are found without a limit of templates, and lose the least useful ones then.
+    """
     number = len(start.bases)
+    free = replace(limits, templates=max(limits.templates, number))
     shared = sum(held.bit_count() for held in start.index.held)
     work = min(MAX_REFINE if number <= MAX_THOROUGH else MAX_REFINE // 10, REFINE_WORK * shared)
     joints = agglomerate(start.index, list(range(number)))
-    tree = Search(limits, 1, price, TREE_WORK).climb(plant(start.index, joints, limits, start, price))
+    tree = Search(free, 1, price, TREE_WORK).climb(plant(start.index, joints, limits, start, price))
     starts = [tree]
     if max_bases > 1:
-        starts.append(Search(limits, max_bases, price, min(CLIMB_WORK, work // CLIMB_SHARE)).climb(start))
+        starts.append(Search(free, max_bases, price, min(CLIMB_WORK, work // CLIMB_SHARE)).climb(start))
     facts = Facts(start.index)
-    rater = Refine(facts, limits, max_bases, price, 0)
-    least = min(map(rater.score, starts)) + shared
-    near = [state for state in starts if rater.score(state) + shared <= NEAR * least]
-    found = [Refine(facts, limits, max_bases, price, work).run(state) for state in near]
-    return [tree, rater.mended(rater.shake(min(found, key=rater.score), work))]
+    rater = Refine(facts, free, max_bases, price, 0)
+    whole = limits.weight * shared
+    least = min(map(rater.score, starts)) + whole
+    near = [state for state in starts if rater.score(state) + whole <= NEAR * least]
+    best = min((Refine(facts, free, max_bases, price, work).run(state) for state in near), key=rater.score)
+    over = best.num_free() > limits.templates
+    last = Refine(facts, limits, max_bases, price // CAPPED if over else price, work)
+    best = last.run(last.fitted(best)) if over else best
+    return [Search(limits, 1, price, TREE_WORK).fitting(tree), last.mended(last.shake(best, work))]
 
 
-def price(number: int, options: SearchOptions) -> int:
-    """Return what a template costs on top of its leaves, for so many documents.
+def price(number: int) -> int:
+    """Return what a template costs on top of its leaves, for so many documents."""
+    return min(MAX_PRICE, number // FILES_PER_LEAF)
 
-    Who says how many there may be wants the best with that many, so it costs less then.
-    """
-    whole = min(MAX_PRICE, number // FILES_PER_LEAF)
-    return whole if options.max_templates is None else whole // CAPPED
+
+def num_allowed(number: int) -> int:
+    """Return how many templates so many documents may have where nobody says."""
+    return max(FEW, min(MANY, 2 * number // 5), number // 10)
 
 
 def _moved(state: State, start: State) -> State:

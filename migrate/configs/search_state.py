@@ -12,12 +12,17 @@ EMPTY = Content(0, 0, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a plan must keep to; see `migrate.configs.search.SearchOptions`."""
+    """What a plan must keep to; see `migrate.configs.search.SearchOptions`.
+
+    Attributes:
+        weight: What a leaf in a document counts for; one in a template counts 1.
+    """
 
     depth: int
     templates: int
     support: int
     share: float
+    weight: float = 1.0
 
 
 @dataclass(slots=True)
@@ -117,16 +122,20 @@ class State:
         """Return the number of templates that are not fixed."""
         return len(self.content) - len(self.fixed)
 
-    def cost(self) -> int:
-        """Return the leaves written, but for those that no template could take over."""
-        total = 0
+    def cost(self, weight: float = 1.0) -> float:
+        """Return the leaves written, but for those that no template could take over.
+
+        Args:
+            weight: What a leaf in a document counts for; one in a template counts 1.
+        """
+        total = 0.0
         index = self.index
         for bases, documents in self.groups().items():
             if not bases:
                 continue
             joined = self.joined(bases)
             for document in documents:
-                total += len(bases) - saved(index, document, joined)
+                total += weight * (len(bases) - saved(index, document, joined))
         for number, content in self.content.items():
             if number not in self.fixed:
                 total += self.own_cost(content, self.parents[number])
@@ -173,4 +182,4 @@ class Budgeted:
     def score(self, state: State) -> float:
         """Return the cost with the price of each template, and a ban on too many."""
         over = max(0, state.num_free() - self.limits.templates)
-        return state.cost() + self.price * state.num_free() + 1e6 * over
+        return state.cost(self.limits.weight) + self.price * state.num_free() + 1e6 * over

@@ -137,8 +137,8 @@ class Tuner:
                 found |= mine
         return found
 
-    def _cost_of(self, split: Split, path: int, fact: int) -> int:
-        """Return the leaves at a path that documents write when the templates they were split by have ``fact``."""
+    def _cost_of(self, split: Split, path: int, fact: int) -> float:
+        """Return the cost of what documents write at a path when the templates they were split by have ``fact``."""
         facts = self.facts
         having, holders = facts.having[path], facts.holders
         cost = (having & split.clash).bit_count()
@@ -151,7 +151,7 @@ class Tuner:
         for other, mine in split.others:
             inherit |= mine
             cost += (having & mine & ~holders[other] if fact in (NONE, other) else having & mine).bit_count()
-        return cost + (split.lacking & inherit).bit_count()
+        return self.limits.weight * (cost + (split.lacking & inherit).bit_count())
 
     def _own_cost(self, number: int, path: int) -> int:
         """Return what a template writes at a path: 0 or 1."""
@@ -202,9 +202,9 @@ class Tuner:
                     found.append(kid)
         return found
 
-    def tune(self, dirty: dict[int, set[int]]) -> int:
+    def tune(self, dirty: dict[int, set[int]]) -> float:
         """Set the best value for each of these paths of templates, and of those that this touches; return the gain."""
-        total = 0
+        total = 0.0
         while dirty:
             number, paths = dirty.popitem()
             if number in self.state.fixed:
@@ -225,7 +225,7 @@ class Tuner:
                 if not self._allowed(number, path, self.values[number].get(path, NONE)):
                     self._set((number,), path, NONE)
 
-    def _tune_one(self, number: int, path: int) -> tuple[int, list[int]]:
+    def _tune_one(self, number: int, path: int) -> tuple[float, list[int]]:
         """Set the value with which a template and all around it write least; return the gain and what changed."""
         old = self.values[number].get(path, NONE)
         wanted = self._wanted(number, path, old)
@@ -235,7 +235,7 @@ class Tuner:
         followers = self._followers(number, path, old) if self.kids[number] else ways[0]
         if len(followers) > 1:
             ways.append(followers)
-        best: tuple[int, list[int], int] | None = None
+        best: tuple[float, list[int], int] | None = None
         for numbers in ways:
             touched = set(numbers)
             for one in numbers:
@@ -285,7 +285,7 @@ class Tuner:
         self._set(numbers, path, old)
         return cost
 
-    def _tune_cluster(self, number: int, first: int) -> tuple[int, list[int]]:
+    def _tune_cluster(self, number: int, first: int) -> tuple[float, list[int]]:
         """Do the same for paths of which some lie under others, all at once."""
         cluster, values = self.facts.clusters[first], self.values
         old = tuple(values[number].get(path, NONE) for path in cluster)
@@ -299,7 +299,7 @@ class Tuner:
         for one in followers:
             kids = sorted(self.kids[one] - self.state.fixed - set(followers))
             followers += [kid for kid in kids if tuple(values[kid].get(path, NONE) for path in cluster) == old]
-        best: tuple[int, list[int], tuple[int, ...]] | None = None
+        best: tuple[float, list[int], tuple[int, ...]] | None = None
         for numbers in [[number], followers][: len(followers)]:
             touched = set(numbers).union(*(self.kids[one] for one in numbers))
             before = self._cluster_cost(numbers, touched, cluster)
@@ -321,10 +321,10 @@ class Tuner:
         for path, fact in zip(cluster, facts, strict=True):
             self._set(numbers, path, fact)
 
-    def _cluster_cost(self, numbers: Sequence[int], touched: set[int], cluster: Sequence[int]) -> int:
+    def _cluster_cost(self, numbers: Sequence[int], touched: set[int], cluster: Sequence[int]) -> float:
         """Return what some templates, those that extend them, and their documents write at the paths of a cluster."""
         self.work += len(cluster) * (WORK_SPLIT + len(touched))
-        cost = 0
+        cost = 0.0
         for path in cluster:
             fact = self.values[numbers[0]].get(path, NONE)
             cost += self._cost_of(self._split(numbers, path), path, fact) + self._own_costs(touched, path)
