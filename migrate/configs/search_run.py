@@ -87,7 +87,8 @@ def _candidates(documents: Sequence[Document], limits: Limits, options: SearchOp
 def _searched(start: State, limits: Limits, max_bases: int, price: int) -> list[State]:
     """Return the best tree, and the best plan with several bases.
 
-    Both are found without a limit of templates, and lose the least useful ones then.
+    Both are found without a limit of templates. The second loses the least useful ones then; a tree that has too many
+    is left out.
     """
     number = len(start.bases)
     free = replace(limits, templates=max(limits.templates, number))
@@ -107,7 +108,8 @@ def _searched(start: State, limits: Limits, max_bases: int, price: int) -> list[
     over = best.num_free() > limits.templates
     last = Refine(facts, limits, max_bases, price // CAPPED if over else price, work)
     best = last.run(last.fitted(best)) if over else best
-    return [Search(limits, 1, price, TREE_WORK).fitting(tree), last.mended(last.shake(best, work))]
+    trees = [tree] if tree.num_free() <= limits.templates else []
+    return [*trees, last.mended(last.shake(best, work))]
 
 
 def price(number: int) -> int:
