@@ -129,12 +129,27 @@ def _clip_places(step: Step) -> list[int]:
     return [at for at, event in enumerate(views.order(step, step.optimizer)) if event == "clip"]
 
 
-def _same_tensors(one: Values, other: Values) -> bool:
+def _same_tensors(clips: tuple[Values, Values], missing: Sequence[int]) -> bool:
     """Tell whether two clips are of the same tensors: one without a gradient may be given or not.
 
-    Where as many are given and one lacks its gradient, that is no matter of clipping.
+    Where as many are given and one lacks its gradient, that is no matter of clipping; nor is it where as many more are
+    clipped as lack none.
+
+    Args:
+        clips: Of both sides.
+        missing: How many trained tensors of each side have no gradient, as far as that is known.
     """
-    return any(one.get(key) == other.get(key) for key in ("num", "with_gradient"))
+    one, other = clips
+    if any(one.get(key) == other.get(key) for key in ("num", "with_gradient")):
+        return True
+    counts = [clip.get("with_gradient") for clip in clips]
+    sums = {count + none for count, none in zip(counts, missing, strict=True) if count is not None}
+    return None not in counts and len(sums) == 1
+
+
+def _missing(*steps: Step) -> list[int]:
+    """Return how many trained tensors have no gradient, in each of some steps."""
+    return [sum(digest is None for digest in step.tensors.get("gradients", {}).values()) for step in steps]
 
 
 def _clipped_alike(one: Step, other: Step) -> bool:
@@ -142,7 +157,8 @@ def _clipped_alike(one: Step, other: Step) -> bool:
     settings = [[(clip.get("kind"), clip.get("norm_type")) for clip in step.clips] for step in (one, other)]
     if settings[0] != settings[1] or _clip_places(one) != _clip_places(other):
         return False
-    return all(_same_tensors(*pair) for pair in zip(one.clips, other.clips, strict=True))
+    missing = _missing(one, other)
+    return all(_same_tensors(pair, missing) for pair in zip(one.clips, other.clips, strict=True))
 
 
 def _only_clip_differs(one: Step, other: Step) -> bool:
@@ -159,8 +175,9 @@ def _compare_clips(collector: Collector, where: int, one: Step, other: Step) -> 
     for values, step in zip(pair, (one, other), strict=True):
         for number, clip in enumerate(step.clips, 1):
             values |= {f"{number} {key}": clip.get(key) for key in (*_CLIP_SETTINGS, "coefficient")}
+    missing = _missing(one, other)
     for number, clips in enumerate(zip(one.clips, other.clips, strict=False), 1):
-        if not _same_tensors(*clips):
+        if not _same_tensors(clips, missing):
             for values, clip in zip(pair, clips, strict=True):
                 values[f"{number} tensors"] = clip.get("with_gradient", clip.get("num"))
     collector.compare(where, "clip", pair)
@@ -327,6 +344,8 @@ def compare_evaluation(
 ) -> None:
     """Compare two evaluations but for their metrics, which may be reported when they are over.
 
+    One that its model did not leave has some of the next step in it, so only what both have is compared then.
+
     Args:
         collector: Gets all pairs.
         where: How many steps were done before.
@@ -337,12 +356,15 @@ def compare_evaluation(
         samples: Which field of batches is compared: ``indices`` where loaders give them in another form.
         reported: Whether both sides report metrics after it.
     """
-    for name, word in (("rng_before", "before"), ("rng", "after")):
+    left = one.ended == other.ended or None in (one.ended, other.ended)
+    for name, word in (("rng_before", "before"), ("rng", "after"))[: 2 if left else 1]:
         pair = _generators([getattr(side, name) for side in (one, other)], drawn)
         collector.compare(where, "rng", [{f"{word} evaluation: {k}": v for k, v in side.items()} for side in pair])
     batches = [_numbered([batch[samples] for batch in side.batches]) for side in (one, other)]
     if all(batches):
-        collector.compare(where, "data", batches, "evaluation")
+        collector.compare(where, "data", batches if left else _shared(*batches), "evaluation")
+    if not left:
+        return
     compare_calls(collector, where, one, other, channels, "evaluation")
     _compare_components(collector, where, one, other, "evaluation")
     if not (all(batches) or reported or _reports_alike(one, other)):

@@ -7,7 +7,7 @@ import datetime
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -406,3 +406,67 @@ def test_the_command_and_its_reports(runs: Runs, tmp_path: Path) -> None:
     assert call(one, tmp_path / "none").exit_code == 2
     assert call(one, files[1]).exit_code == 2
     assert "::error title=verify" in call(one, other, "--format", "github").output
+
+
+class Idle(Toy):
+    """Has a parameter that never gets a gradient."""
+
+    steps = 4
+
+    def make_model(self) -> nn.Module:
+        model = super().make_model()
+        model.idle = nn.Parameter(torch.zeros(2))
+        return model
+
+
+class Sparing(Idle):
+    """Gives no parameter without a gradient to clipping; from a step on one more has none."""
+
+    spoiled: ClassVar[bool] = False
+
+    def clip(self) -> None:
+        if self.hit:
+            self.model.inputs.bias.grad = None
+        named = self.model.named_parameters()
+        left = [one for name, one in named if name != "idle" and not (self.spoiled and name == "head.bias")]
+        nn.utils.clip_grad_norm_(left, self.limit)
+
+
+class Spoiled(Sparing):
+    """Leaves a parameter with a gradient out."""
+
+    spoiled = True
+
+
+def test_a_gradient_that_is_missing_is_no_matter_of_clipping(tmp_path: Path) -> None:
+    reference = Idle(tmp_path).record(tmp_path / "run.trace")
+    for kind, at, first in ((Sparing, 0, None), (Sparing, 3, (3, "backward")), (Spoiled, 0, (1, "clip"))):
+        found = compare(reference, kind(tmp_path, at).record(tmp_path / "other.trace"), plain_case()).first
+        assert (found and (found.step, found.phase)) == first, found
+
+
+class Quick(Small):
+    """Puts modes back one by one, which no hook sees."""
+
+    stuck: ClassVar[bool] = False
+
+    def evaluate(self) -> None:
+        modes = [(module, module.training) for module in self.model.modules()]
+        self.model.eval()
+        with torch.no_grad():
+            self.report("loss", self.metric())
+        for module, training in modes:
+            module.training = training and not (self.hit and self.stuck)
+
+
+class Stuck(Quick):
+    """Does not."""
+
+    stuck = True
+
+
+def test_a_model_that_stays_in_evaluation_mode_is_found_in_the_next_step(tmp_path: Path) -> None:
+    pair = [kind(tmp_path, 2).record(tmp_path / "run.trace") for kind in (Quick, Stuck)]
+    first = compare(pair[0], pair[1], plain_case()).first
+    assert first is not None
+    assert (first.step, first.phase) == (3, "mode"), first
