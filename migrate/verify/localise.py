@@ -76,7 +76,8 @@ def localise(
     """Find the first module whose inputs agree and whose output differs, and the first random draw that does.
 
     Args:
-        reference: Recorded with level ``deep`` at the step that differs.
+        reference: Recorded with level ``deep`` at the step that differs, and best at the one before it, too: modules
+            that get or give something else there do so in another form.
         candidate: The same.
         first: What was found before.
         patterns: Names in the candidate for names of the reference, as the case has them.
@@ -93,13 +94,17 @@ def localise(
     if draws is not None and first.phase == "rng":
         return draws, None
     calls = [list(_calls(trace, step)) for trace, step in zip((reference, candidate), (one, other), strict=True)]
-    found = _first_forward(*_with(calls, "outputs"), patterns) if first.phase in _BY_FORWARD else None
+    found = None
+    if first.phase in _BY_FORWARD:
+        forms = _in_other_form(reference, candidate, first.step, patterns, before)
+        found = _first_forward(*_with(calls, "outputs"), patterns, forms)
     if found is None and first.phase in _BY_BACKWARD:
         found = _first_gradient(*_with(calls, "gradient"), patterns)
     if found is None:
         detail = f"none of {len(calls[0])} calls of modules is the cause; the difference begins in phase {first.phase}"
         return Localised(detail, cause=cause_of(first)), None
-    cause = found.phase if first.phase not in ("data", "rng", "mode") else first.phase
+    # What was found before the replay is not caused by what comes after it.
+    cause = min(found.phase, first.phase, key=PHASES.index)
     return Localised(found.detail, found.module, cause=_CAUSES[cause]), found.pair
 
 
@@ -126,19 +131,47 @@ def _path(names: Names, call: Call) -> str:
     return ".".join(part for part in (above, call["path"]) if part)
 
 
-def _first_forward(one: Sequence[Call], other: Sequence[Call], patterns: Mapping[str, str]) -> _Found | None:
+def _in_other_form(
+    reference: Trace, candidate: Trace, step: int, patterns: Mapping[str, str], before: tuple[int, int]
+) -> set[str]:
+    """Return the modules that got or gave something else in the step before, where nothing differed."""
+    numbers = [step - 1 - done for done in before]
+    steps = [_step(trace, number) for trace, number in zip((reference, candidate), numbers, strict=True)]
+    if min(numbers) < 1 or None in steps:
+        return set()
+    calls = [list(_calls(trace, one)) for trace, one in zip((reference, candidate), steps, strict=True) if one]
+    pairs = _matched(*_with(calls, "outputs"), patterns)
+    return {one["path"] for one, other in pairs if any(one[key] != other[key] for key in ("inputs", "outputs"))}
+
+
+def _first_forward(
+    one: Sequence[Call], other: Sequence[Call], patterns: Mapping[str, str], forms: set[str]
+) -> _Found | None:
     """Return what is first in the forward pass: calls come in the order in which they end, the innermost first."""
     inside: _Found | None = None
-    for call, match in _matched(one, other, patterns):
+    agreed: set[str] = set()
+    for number, (call, match) in enumerate(_matched(one, other, patterns)):
+        if call["path"] in forms:
+            continue
         pair = Pair("output", call["place"], match["place"])
         if call["inputs"] != match["inputs"]:
+            if not inside and _holds(call["path"], agreed):
+                continue  # It gets its inputs in another form: what is in it got the same.
             detail = "its inputs differ, and no module before it is the cause"
-            inside = inside or _Found(detail, call["path"], "forward", pair)
+            # What the first module gets is what the program gives to the model.
+            inside = inside or _Found(detail, call["path"], "forward" if number else "data", pair)
         elif call["outputs"] != match["outputs"]:
             detail = "its inputs agree and its output differs"
             detail += f"; the first difference in it is what it gives to {inside.module}" if inside else ""
             return _Found(detail, call["path"] or "(the model)", "forward", pair)
+        else:
+            agreed.add(call["path"])
     return inside
+
+
+def _holds(path: str, inner: set[str]) -> bool:
+    """Tell whether one of some modules is inside of another."""
+    return any(one.startswith(f"{path}." if path else "") for one in inner)
 
 
 def _first_gradient(one: Sequence[Call], other: Sequence[Call], patterns: Mapping[str, str]) -> _Found | None:

@@ -33,8 +33,8 @@ def changed(change: Any, base: type[Toy] = Short) -> type[Toy]:
     return Faulty
 
 
-def located(kind: type[Toy], folder: Path, names: dict[str, str] | None = None) -> Localised:
-    window = AT - 1, AT + 1
+def located(kind: type[Toy], folder: Path, names: dict[str, str] | None = None, begin: int = AT - 2) -> Localised:
+    window = begin, AT + 1
     case = plain_case(names=names or {})
     pair = [one(folder, AT).record(folder / "run.trace", level="full") for one in (Short, kind)]
     first = compare(pair[0], pair[1], case).first
@@ -65,6 +65,65 @@ def test_the_first_module(change: Any, module: str, cause: str, tmp_path: Path) 
     found = located(changed(change), tmp_path)
     assert found.module == module, found
     assert found.cause.startswith(cause) or cause in found.cause
+
+
+class More(Net):
+    """Gets something that it does not look at."""
+
+    def forward(self, x: torch.Tensor, more: int = 0) -> torch.Tensor:
+        return super().forward(x)
+
+
+class Summed(Short):
+    """Has another loss from a step on."""
+
+    def loss(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return super().loss(outputs, labels) * (2 if self.hit else 1)
+
+
+class SummedMore(Summed):
+    """Calls the model in another way as well."""
+
+    def make_model(self) -> nn.Module:
+        return More()
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self.model(features, 1)
+
+
+@pytest.mark.parametrize("kind", [Summed, SummedMore])
+def test_a_loss_is_no_matter_of_modules_and_gradients(kind: type[Toy], tmp_path: Path) -> None:
+    assert located(kind, tmp_path).cause.startswith("another loss")
+
+
+class Wide(Net):
+    """Gives the head a dimension more, and takes it away again."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.block(self.batch_norm(self.inputs(x))).unsqueeze(1)).squeeze(1)
+
+
+class SummedWide(Summed):
+    """Has another loss as well."""
+
+    def make_model(self) -> nn.Module:
+        return Wide()
+
+
+@pytest.mark.parametrize(("begin", "cause"), [(AT - 2, "another loss"), (AT - 1, "another comp")])
+def test_a_module_in_another_form_is_known_from_the_step_before(begin: int, cause: str, tmp_path: Path) -> None:
+    found = located(SummedWide, tmp_path, begin=begin)
+    assert found.cause.startswith(cause), found
+
+
+def test_what_the_first_module_gets_is_data(tmp_path: Path) -> None:
+    class Scaled(Short):
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
+            return self.model(features * (1.01 if self.hit else 1))
+
+    found = located(Scaled, tmp_path)
+    assert found.module == "inputs"
+    assert found.cause.startswith("another order of samples")
 
 
 def test_modules_with_other_names(tmp_path: Path) -> None:
