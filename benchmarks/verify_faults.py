@@ -16,52 +16,21 @@ import argparse
 import random
 import sys
 import tempfile
-from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from _faults import Count, table_of, total_of
 from rich.console import Console
-from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from migrate.verify.cases import plain_case
-from migrate.verify.collector import number
 from migrate.verify.compare import compare
 from migrate.verify.trace.reader import Trace
 from migrate.verify.verdict import Outcome
 from tests.verify.faults import FAULTS
+from tests.verify.peers import seen_by_peers
 from tests.verify.refactorings import REFACTORINGS
 from tests.verify.toys import TRAININGS, Toy
-
-# Defaults of torch.testing.assert_close for 32 bits.
-RTOL, ATOL = 1.3e-6, 1e-5
-PEERS = ("last loss within 5 %", "losses by assert_close", "parameters bit for bit")
-
-
-@dataclass
-class Count:
-    """Injections of faults of one phase."""
-
-    injected: int = 0
-    found: int = 0
-    at_first_step: int = 0
-    in_phase: int = 0
-    peers: Counter[str] = field(default_factory=Counter)
-
-
-def losses(trace: Trace) -> list[float]:
-    """Return the losses that backward passes began with."""
-    return [value for step in trace.steps for text in step.losses if (value := number(text)) is not None]
-
-
-def seen_by_peers(reference: Trace, candidate: Trace) -> list[str]:
-    """Return which of the lesser criteria tell two runs apart."""
-    one, other = losses(reference), losses(candidate)
-    far = len(one) != len(other) or any(abs(a - b) > ATOL + RTOL * abs(a) for a, b in zip(one, other, strict=True))
-    roots = [[step.roots["parameters"] for step in trace.steps] for trace in (reference, candidate)]
-    verdicts = (abs(other[-1] - one[-1]) > 0.05 * abs(one[-1]), far, roots[0] != roots[1])
-    return [name for name, seen in zip(PEERS, verdicts, strict=True) if seen]
 
 
 def inject(folder: Path, chance: random.Random, console: Console, everything: bool) -> dict[str, Count]:
@@ -78,32 +47,12 @@ def inject(folder: Path, chance: random.Random, console: Console, everything: bo
             candidate = fault.make(TRAININGS[name])(folder, at).record(folder / "candidate.trace")
             first = compare(reference, candidate, plain_case()).first
             expected = fault.first(toy, at)
-            count = counts.setdefault(fault.phase, Count())
-            count.injected += 1
-            count.found += first is not None
-            count.at_first_step += first is not None and first.step == expected
-            count.in_phase += first is not None and first.phase == fault.phase
-            count.peers.update(seen_by_peers(reference, candidate))
-            if everything or first is None or (first.step, first.phase) != (expected, fault.phase):
+            found = None if first is None else (first.step, first.phase)
+            peers = seen_by_peers(reference, candidate)
+            counts.setdefault(fault.phase, Count()).add((expected, fault.phase), found, peers)
+            if everything or found != (expected, fault.phase):
                 console.print(f"{name}, step {at}: {fault.name}: expected step {expected}, {fault.phase}; {first}")
     return counts
-
-
-def table_of(counts: dict[str, Count]) -> Table:
-    """Return the table of all phases, with their sum."""
-    table = Table("phase", box=None, pad_edge=False)
-    for name in ("injected", "found", "at the first step", "in its phase", *PEERS):
-        table.add_column(name, justify="right")
-    total = Count()
-    for count in counts.values():
-        for name in ("injected", "found", "at_first_step", "in_phase"):
-            setattr(total, name, getattr(total, name) + getattr(count, name))
-        total.peers += count.peers
-    for phase, count in [*counts.items(), ("all", total)]:
-        cells = (count.injected, count.found, count.at_first_step, count.in_phase, *(count.peers[p] for p in PEERS))
-        table.add_row(phase, *map(str, cells))
-    counts["all"] = total
-    return table
 
 
 def alarms(folder: Path, identical: int) -> tuple[list[str], int]:
@@ -134,14 +83,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         counts = inject(Path(name), random.Random(given.seed), console, given.all)
         console.print(f"{len(FAULTS)} faults, seed {given.seed}")
-        console.print(table_of(counts))
+        console.print(table_of("phase", counts))
         false, runs = alarms(Path(name), given.identical)
     console.print(f"{runs} runs that are the same ({len(REFACTORINGS)} of them refactored): {len(false)} false alarms")
     for alarm in false:
         console.print(f"  {alarm}")
-    total = counts["all"]
-    missed = total.injected - total.at_first_step
-    return int(bool(missed or false or total.in_phase < 0.95 * total.injected))
+    return int(bool(false) or not total_of(counts.values()).good)
 
 
 if __name__ == "__main__":
