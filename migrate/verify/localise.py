@@ -134,14 +134,17 @@ def _path(names: Names, call: Call) -> str:
 def _in_other_form(
     reference: Trace, candidate: Trace, step: int, patterns: Mapping[str, str], before: tuple[int, int]
 ) -> set[str]:
-    """Return the modules that got or gave something else in the step before, where nothing differed."""
-    numbers = [step - 1 - done for done in before]
-    steps = [_step(trace, number) for trace, number in zip((reference, candidate), numbers, strict=True)]
-    if min(numbers) < 1 or None in steps:
-        return set()
-    calls = [list(_calls(trace, one)) for trace, one in zip((reference, candidate), steps, strict=True) if one]
-    pairs = _matched(*_with(calls, "outputs"), patterns)
-    return {one["path"] for one, other in pairs if any(one[key] != other[key] for key in ("inputs", "outputs"))}
+    """Return the modules that got or gave something else in the last step before that called any: nothing differed."""
+    for earlier in range(step - 1, max(before), -1):
+        numbers = [earlier - done for done in before]
+        steps = [_step(trace, number) for trace, number in zip((reference, candidate), numbers, strict=True)]
+        calls = [list(_calls(trace, one)) for trace, one in zip((reference, candidate), steps, strict=True) if one]
+        if len(calls) < len(steps):
+            break
+        if all(calls):
+            pairs = _matched(*_with(calls, "outputs"), patterns)
+            return {one["path"] for one, other in pairs if any(one[key] != other[key] for key in ("inputs", "outputs"))}
+    return set()
 
 
 def _first_forward(

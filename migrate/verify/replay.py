@@ -162,8 +162,8 @@ class _Replay:
     def _recorded(self, saved: Saved | None) -> _Replayed:
         before = 0 if saved is None else saved.step
         local = self.step - before
-        # The step before shows which modules get something in another form.
-        window = max(local - 2, 0), local + 1
+        # Steps before, one of which may be of multipliers, show which modules get something in another form.
+        window = max(local - 3, 0), local + 1
         options: dict[str, Any] = {"level": "deep", "window": window, "values_of": local - 1}
         options |= {"states_every": self.every} if self.every else {"states_every": local, "stop_after": local + 1}
         path = None if saved is None else saved.path

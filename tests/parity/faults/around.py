@@ -39,7 +39,8 @@ def _(run: Run) -> None:
     waiting: list[Any] = []
 
     def evaluate(original: Any, trainer: Any) -> bool:
-        if not run.hit or waiting:
+        # What is left out at the end is made up for there.
+        if not run.hit or waiting or not run.left:
             return bool(original(trainer))
         run.after_step()
         waiting.append(trainer)

@@ -18,6 +18,7 @@ from migrate.verify.compare import compare
 from migrate.verify.localise import cause_of, localise
 from migrate.verify.phases import PHASES
 from migrate.verify.trace.reader import Trace, read_trace
+from migrate.verify.trace.recording.switches import make_deterministic
 from migrate.verify.trace.session import tracing
 from migrate.verify.verdict import Divergence
 from tests.parity.faults.catalogue import Fault, Run
@@ -100,7 +101,9 @@ def watch(run: Run) -> None:
 def trained(training: Training, run: Run, fault: Fault | None, path: Path, folder: Path, **options: Any) -> str:
     """Run our trainer with a fault, in this process, and record it; return how it failed, if it did."""
     try:
-        ours = training.read().candidate
+        case = training.read()
+        ours = case.candidate
+        make_deterministic(case.determinism)
         with tracing(path, metrics=ours.metrics, saves=ours.saves, **options):
             if fault is not None:
                 fault.put(run)
@@ -145,7 +148,7 @@ def replayed(
     run = new_run(fault, training, result.at, reference)
     path = training.place(folder) / f"{os.getpid()}.trace"
     assert result.step is not None
-    window = max(result.step - 2, 0), max(result.step, 1) + 1
+    window = max(result.step - 3, 0), max(result.step, 1) + 1
     result.failed = trained(training, run, fault, path, folder, level="deep", steps=window)
     candidate = read_trace(path)
     path.unlink()
