@@ -359,7 +359,7 @@ def prepared(run: Run, batch: dict[str, Any]) -> dict[str, Any]:
     return batch | {"input_ids": run.instead(batch["input_ids"], ids)}
 
 
-@fault("evaluation", "the last partial batch is dropped", ("router_bc",), START)
+@fault("data", "the last partial batch is dropped", ("router_bc",), START)
 def _(run: Run) -> None:
     """The epoch then ends, and is evaluated, a step early."""
 
