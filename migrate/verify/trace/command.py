@@ -169,6 +169,8 @@ def _show(ended: Ended, traces: list[Trace]) -> None:
         click.echo(f"{one.path}: {one.problem or 'complete'}{stopped}; {counts}", err=True)
         if footer.get("never_fired"):
             click.echo(f"  never seen: {', '.join(footer['never_fired'])}", err=True)
+        for name, why in footer.get("not_found", {}).items():
+            click.echo(f"  not recorded: {name}: {why}", err=True)
         for note in footer.get("notes", []):
             click.echo(f"  note: {note}", err=True)
     if not traces:

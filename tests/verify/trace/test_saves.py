@@ -23,9 +23,12 @@ import torch.distributed.checkpoint as distributed_checkpoint
 from torch import nn
 
 from bem_core.training.checkpoint import CheckpointFolder, load_tree, save_tree
+from migrate.verify.cases import plain_case
+from migrate.verify.compare import compare
 from migrate.verify.trace.reader import Checkpoint, read_trace
 from migrate.verify.trace.recording.digests import tensor_digest
 from migrate.verify.trace.session import tracing
+from migrate.verify.verdict import Outcome
 
 WEIGHTS = {"weight": torch.arange(6.0).reshape(2, 3), "bias": torch.ones(2)}
 
@@ -192,21 +195,40 @@ def test_a_function_that_is_named(tmp_path: Path) -> None:
     assert trace.checkpoints[1].function == f"{__name__}.keep"
 
 
+def train() -> None:
+    model = nn.Linear(3, 2)
+    model(torch.ones(1, 3)).sum().backward()
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+
+
 @pytest.mark.parametrize(
-    ("named", "note"),
+    ("named", "told"),
     [
-        (f"{__name__}:keep:value", f"{__name__}.keep has no argument 'value', so what it saves is not recorded"),
-        (f"{__name__}:kept", f"{__name__}:kept: no such function, so it is not recorded"),
-        (f"{__name__}:WEIGHTS", f"{__name__}:WEIGHTS: a dict, so it is not recorded"),
+        ("keep:value", "keep has no argument 'value', so what it saves is not recorded"),
+        ("kept", "kept is not recorded: no such function"),
+        ("WEIGHTS", "WEIGHTS is not recorded: a dict"),
     ],
 )
-def test_a_name_that_is_wrong(named: str, note: str, tmp_path: Path) -> None:
-    with tracing(tmp_path / "run.trace", saves=[named]):
+def test_a_name_that_is_wrong_is_told_and_compares_to_nothing(named: str, told: str, tmp_path: Path) -> None:
+    with tracing(tmp_path / "run.trace", saves=[f"{__name__}:{named}"]):
+        train()
         keep("there", WEIGHTS)
-    footer = read_trace(tmp_path / "run.trace").footer
-    assert footer is not None
-    assert note in footer["notes"]
-    assert "save" in footer["never_fired"]
+    trace = read_trace(tmp_path / "run.trace")
+    verdict = compare(trace, trace, plain_case())
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "reference: expected and never seen: save" in verdict.reasons
+    assert any(told in text for text in (*verdict.reasons, *verdict.notes))
+
+
+def test_one_wrong_name_of_two_is_told_too(tmp_path: Path) -> None:
+    with tracing(tmp_path / "run.trace", saves=[f"{__name__}:keep:values", f"{__name__}:kept"]):
+        train()
+        keep("there", WEIGHTS)
+    trace = read_trace(tmp_path / "run.trace")
+    assert len(trace.checkpoints) == 1
+    verdict = compare(trace, trace, plain_case())
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert verdict.reasons[0] == f"reference: {__name__}:kept is not recorded: no such function"
 
 
 SCRIPT = """
@@ -257,7 +279,7 @@ def test_functions_of_the_program_itself(
     paths = os.pathsep.join([str(Path(__file__).parents[3]), str(tmp_path)])
     done = run_cli("verify", "trace", "--out", "run.trace", *options, "--", sys.executable, *words, PYTHONPATH=paths)
     assert done.returncode == 0, done.stderr
-    assert f"{module}:assess: no such function, so it is not recorded" in done.stderr
+    assert f"not recorded: {module}:assess: no such function" in done.stderr
     trace = read_trace(tmp_path / "run.trace")
     assert trace.rest is not None
     found = [*trace.steps[1].metrics, *trace.rest.metrics]
@@ -276,4 +298,4 @@ def test_a_module_that_is_never_imported_is_told(
     options = ["--out", "run.trace", "--metrics-of", "elsewhere:evaluate"]
     done = run_cli("verify", "trace", *options, "--", sys.executable, "train.py", PYTHONPATH=paths)
     assert "never seen: metric" in done.stderr
-    assert "elsewhere:evaluate: its module was never imported, so it is not recorded" in done.stderr
+    assert "not recorded: elsewhere:evaluate: its module was never imported" in done.stderr
