@@ -1,6 +1,6 @@
 """Which faults of the project's trainings ``bem-migrate verify`` finds, where, and what lesser criteria would find.
 
-    python benchmarks/verify_faults_project.py [--seed 0] [--identical 8] [--folder FOLDER] [--all]
+    python benchmarks/verify_faults_project.py [--seed 0] [--identical 8] [--jobs 2] [--folder FOLDER] [--all]
 
 Every fault of ``tests/parity/faults`` begins at a random step of each training that it can be in. The reference is the
 old trainer of ``tests/parity/cases``, the candidate ours with the fault; both are made short in the same way, names and
@@ -20,26 +20,36 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from _faults import Count, table_of, total_of
 from rich.console import Console
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 from migrate.verify.phases import PHASES
+from tests.parity.faults.trainings import TRAININGS
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def results(folder: Path, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Yield what became of each injection and each run without a fault."""
+    """Yield what became of each injection and each run without a fault, a training after the other."""
+    with ThreadPoolExecutor(given.jobs) as pool:
+        for found in pool.map(lambda name: results_of(name, folder, given), given.trainings):
+            yield from found
+
+
+def results_of(training: str, folder: Path, given: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return what became of the injections into one training."""
     words = [sys.executable, "-m", "tests.parity.faults.injecting", str(folder), f"--seed={given.seed}"]
-    words += [f"--identical={given.identical}", *(["--trainings", *given.trainings] if given.trainings else [])]
-    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        yield from map(json.loads, process.stdout)
-    if process.returncode:
-        raise SystemExit(f"the injections ended with {process.returncode}")
+    words += [f"--identical={given.identical}", "--trainings", training]
+    done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f"{training}: the injections ended with {done.returncode}")
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def told(one: dict[str, Any]) -> str:
@@ -83,7 +93,8 @@ def main() -> int:
     parser.add_argument(
         "--identical", type=int, default=8, help="runs without a fault, a training; default %(default)s"
     )
-    parser.add_argument("--trainings", nargs="+", default=[], help="names of cases; default all")
+    parser.add_argument("--trainings", nargs="+", default=list(TRAININGS), choices=list(TRAININGS))
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at the same time; default %(default)s")
     parser.add_argument("--folder", type=Path, help="keep the references here, and use those that are there")
     parser.add_argument("--all", action="store_true", help="print what was found of each fault")
     given = parser.parse_args()
