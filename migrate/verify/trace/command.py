@@ -167,6 +167,8 @@ def _show(ended: Ended, traces: list[Trace]) -> None:
         footer = one.footer or {}
         stopped = f", stopped after step {footer['stopped_after']}" if footer.get("stopped_after") else ""
         click.echo(f"{one.path}: {one.problem or 'complete'}{stopped}; {counts}", err=True)
+        if one.footer is None:
+            click.echo(f"  {ended.how}", err=True)
         if footer.get("never_fired"):
             click.echo(f"  never seen: {', '.join(footer['never_fired'])}", err=True)
         for name, why in footer.get("not_found", {}).items():
@@ -174,7 +176,7 @@ def _show(ended: Ended, traces: list[Trace]) -> None:
         for note in footer.get("notes", []):
             click.echo(f"  note: {note}", err=True)
     if not traces:
-        why = "stopped: it took too long" if ended.timed_out else f"exit code {ended.code}"
+        why = f"exit code {ended.code}" if ended.code >= 0 and not ended.timed_out else ended.how
         click.echo(
             f"no trace: no Python process of the command imported torch and trained (command: {why}); "
             "`python -S`, `-E` and `-I` keep the tracer out",

@@ -37,6 +37,17 @@ class Ended:
     timed_out: bool
     files: list[Path]
 
+    @property
+    def how(self) -> str:
+        """Say how a program ended that did not write the end of its trace."""
+        if self.timed_out:
+            return "the command was stopped: it took too long"
+        if self.code < 0:
+            return f"the command was ended by {_name_of(-self.code)}"
+        if self.code:
+            return f"the command ended with exit code {self.code}"
+        return "the process ended without ending Python, as `os._exit` does"
+
 
 def launch(
     command: Sequence[str],
@@ -166,6 +177,13 @@ def _wait(process: subprocess.Popen[Any], timeout_s: float | None, grace_s: floa
 def _signal(process: subprocess.Popen[Any], number: int) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, number)
+
+
+def _name_of(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _finish(file: Path, ended: Ended) -> None:

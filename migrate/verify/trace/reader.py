@@ -7,7 +7,6 @@ the fields mean.
 from __future__ import annotations
 
 import json
-import signal
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ from migrate.verify.trace.recording.stream import CHAIN_START, FORMAT, SEAL_BYTE
 _CHUNK_BYTES = 1 << 16
 _DIGEST = 32  # characters
 _ABSENT = "0" * _DIGEST
-_TOO_LONG = "the run was stopped: it took too long"
+_UNFINISHED = "no footer: the run goes on, or its process ended before it could write one"
 _PREFIX = b'{"chain":"'
 TENSOR_KINDS = ("parameters", "gradients", "buffers", "state")
 
@@ -359,7 +358,7 @@ def _problem(trace: Trace, raw: Raw) -> str | None:
     if raw.problem:
         return raw.problem
     if trace.footer is None:
-        return _unfinished(trace.exit)
+        return _UNFINISHED
     if trace.footer["error"]:
         return f"the tracer failed: {trace.footer['error']}"
     if trace.footer["exception"]:
@@ -367,27 +366,7 @@ def _problem(trace: Trace, raw: Raw) -> str | None:
     if trace.header["launched"] and trace.exit is None:
         return "no exit code: the command goes on, or what started it was ended"
     if trace.exit is not None and trace.exit["timed_out"]:
-        return _TOO_LONG
+        return "the run was stopped: it took too long"
     if trace.exit is not None and trace.exit["code"] != 0:
         return f"the run ended with exit code {trace.exit['code']}"
     return None if raw.sealed else "no valid seal: bytes were changed, added or cut off"
-
-
-def _unfinished(end: dict[str, Any] | None) -> str:
-    """Return why the process has not written the end of its trace, as far as its exit tells."""
-    why = "the run goes on, or its process ended before it could write one"
-    if end is not None:
-        if end["timed_out"]:
-            return f"{_TOO_LONG}; its last steps may be missing"
-        if end["code"] == 0:
-            why = "the process ended without ending Python, as `os._exit` does"
-        elif end["code"] < 0:
-            why = f"the process was ended by {_signal(-end['code'])}"
-    return f"no footer: {why}"
-
-
-def _signal(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

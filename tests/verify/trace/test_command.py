@@ -108,23 +108,23 @@ def test_every_way_to_start_a_program(program: Path, tmp_path: Path, run_cli: Ru
 
 
 @pytest.mark.parametrize(
-    ("how", "num_steps", "problem"),
+    ("how", "problem", "told"),
     [
-        pytest.param("crash", 4, "the run ended with ValueError: no more", id="exception"),
-        pytest.param("exit", 4, "the run ended with exit code 7", id="exit-code"),
-        pytest.param("kill", 4, "no footer: the process was ended by SIGKILL", id="kill"),
+        pytest.param("crash", "the run ended with ValueError: no more", "ValueError", id="exception"),
+        pytest.param("exit", "the run ended with exit code 7", "exit code 7", id="exit-code"),
+        pytest.param("kill", "no footer: the run goes on, or its", "the command was ended by SIGKILL", id="kill"),
     ],
 )
 def test_a_program_that_does_not_end_well(
-    how: str, num_steps: int, problem: str, program: Path, tmp_path: Path, run_cli: Run
+    how: str, problem: str, told: str, program: Path, tmp_path: Path, run_cli: Run
 ) -> None:
     done = trace(run_cli, sys.executable, str(program), how)
     assert done.returncode == 3
-    assert problem in done.stderr
+    assert told in done.stderr
     found = read_trace(tmp_path / "run.trace")
     assert not found.complete
-    assert found.problem == problem
-    assert len(found.steps) == num_steps
+    assert (found.problem or "").startswith(problem)
+    assert len(found.steps) == 4
 
 
 def test_a_command_that_hangs_is_stopped_with_what_it_started(tmp_path: Path) -> None:
