@@ -27,7 +27,7 @@ PARTS, JOINT = 160, 80
 SHORT = {"max_steps": PARTS, "warmup_steps": 16, "eval_steps": 60}
 
 
-def prepare(folder: Path) -> None:
+def prepare(folder: Path, seed: int = SEED) -> None:
     """Write what the driver of the old trainer reads."""
     write_questions(folder / "train.jsonl", draw_questions(120, 0))
     write_questions(folder / "eval.jsonl", draw_questions(25, 1))
@@ -44,7 +44,7 @@ def prepare(folder: Path) -> None:
     }
     settings = {
         "dim": DIM,
-        "seed": SEED,
+        "seed": seed,
         "joint": JOINT,
         "joint_seed": JOINT_SEED,
         "whole": training | {"max_steps": STEPS, "warmup_steps": 80, "evaluation_steps": 300},
@@ -87,7 +87,7 @@ def main(job: str, folder: Path, run: str = "", *given: str) -> MultimodalTraine
     """Do it; return the trainer: what it holds at the end is recorded while it is there."""
     torch.set_num_threads(1)
     if job == "prepare":
-        prepare(folder)
+        prepare(folder, **options_of(word for word in (run, *given) if word))
         return None
     resumed = job == "resume"
     trainer = make_trainer(folder, Path(run), token_level=resumed, **(SHORT if resumed else {}) | options_of(given))

@@ -33,6 +33,7 @@ class Training:
         old: Further words of the reference.
         ours: Further words of the candidate.
         settings: Options of the old multimodal trainer, in the file that both sides share.
+        preparing: Further words of the first program that prepares what both sides read.
         seed: In place of that of the case, if it has one.
         number: Of the seed, from 0, the one that the case has.
     """
@@ -43,6 +44,7 @@ class Training:
     old: tuple[str, ...] = ()
     ours: tuple[str, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
+    preparing: tuple[str, ...] = ()
     seed: int | None = None
     number: int = 0
 
@@ -57,7 +59,8 @@ class Training:
         elif self.case == "safety":
             changes |= {"old": (*self.old, f"seed={seed}"), "ours": (*self.ours, f"seed={seed}")}
         elif self.case == "multimodal":
-            changes |= {"settings": self.settings | {"seed": seed}, "ours": (*self.ours, f"seed={seed}")}
+            # The images are encoded in the preparation, by an encoder that is drawn from the seed.
+            changes |= {"preparing": (f"seed={seed}",), "ours": (*self.ours, f"seed={seed}")}
         else:
             changes["seed"] = seed
         return dataclasses.replace(self, **changes)
@@ -90,6 +93,10 @@ class Training:
 
     def _record(self, place: Path, level: str) -> None:
         case = self.read()
+        if self.preparing:
+            first, *others = case.prepare
+            first = dataclasses.replace(first, command=[*first.command, *self.preparing])
+            case = dataclasses.replace(case, prepare=[first, *others])
         runner = Runner(case, case.seeds[0], place)
         place.mkdir(parents=True, exist_ok=True)
         if not runner.shared.exists():
