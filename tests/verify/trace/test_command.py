@@ -243,6 +243,7 @@ RANKS = """
             optimizer.zero_grad()
             model(x).pow(2).mean().backward()
             optimizer.step()
+        del model  # Else gloo sometimes waits for ever.
         dist.destroy_process_group()
 
     if __name__ == "__main__":
