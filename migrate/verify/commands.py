@@ -62,7 +62,8 @@ def compare(
 
     `bem-migrate verify trace` records them; level full tells which tensor differs. Exit codes: see `verify --help`.
     """
-    from migrate.verify.cases import load_case, plain_case
+    from migrate.verify.case_files import load_case
+    from migrate.verify.cases import plain_case
     from migrate.verify.compare import compare as compare_traces
     from migrate.verify.trace.reader import read_trace
 
@@ -122,7 +123,7 @@ def run(cases: Sequence[Path], seeds: Sequence[int], jobs: int, keep: Path | Non
     Where the candidate differs, the reference runs again, so that its own noise is known, and then both, so that the
     first module that differs is found. docs/verify.md has the keys of a case.
     """
-    from migrate.verify.cases import load_case
+    from migrate.verify.case_files import load_case
 
     loaded = [load_case(path) for path in cases]
     names = [case.name for case in loaded]
@@ -167,7 +168,7 @@ def bisect(
     Exit codes: 0 the last pair holds the same; others as of `verify --help`.
     """
     from migrate.verify.bisect import bisect_case
-    from migrate.verify.cases import load_case
+    from migrate.verify.case_files import load_case
 
     case = load_case(case_file)
     rules = case.checkpoints

@@ -18,7 +18,8 @@ from collections import Counter
 from pathlib import Path
 
 from bem_core.errors import BemError
-from migrate.verify.cases import Case, load_case
+from migrate.verify.case_files import load_case
+from migrate.verify.cases import Case
 from migrate.verify.parallel import run_cases
 from migrate.verify.verdict import Outcome, Verdict, worst
 

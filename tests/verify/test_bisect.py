@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 
 from migrate.cli import main
 from migrate.verify.bisect import bisect_case
-from migrate.verify.cases import load_case
+from migrate.verify.case_files import load_case
 from migrate.verify.checkpoint_pairs import search_checkpoints
 from migrate.verify.checkpoints import CheckpointReport
 from migrate.verify.children import pinned_environment

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bem_core.errors import BemError
-from migrate.verify.cases import CaseError, load_case
+from migrate.verify.case_files import CaseError, load_case
 
 SIDES = "reference: {command: [python, a.py]}\ncandidate: {command: [python, b.py]}\n"
 WAIVER = "{id: W1, reason: rounding, channel: losses, expires: 2027-01-01}"

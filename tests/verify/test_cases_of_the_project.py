@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from migrate.verify.cases import Case, Side, load_case
+from migrate.verify.case_files import load_case
+from migrate.verify.cases import Case, Side
 from migrate.verify.run import run_case
 from migrate.verify.verdict import Divergence, Localised, Outcome, Verdict
 

@@ -12,7 +12,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from migrate.verify import replay
-from migrate.verify.cases import Side, load_case
+from migrate.verify.case_files import load_case
+from migrate.verify.cases import Side
 from migrate.verify.replay import Own, apart_of, localised
 from migrate.verify.run import judged
 from migrate.verify.runner import Recorded, Runner

@@ -14,7 +14,7 @@ import yaml
 from click.testing import CliRunner
 
 from migrate.cli import main
-from migrate.verify.cases import load_case
+from migrate.verify.case_files import load_case
 from migrate.verify.children import pinned_environment, run_quietly
 from migrate.verify.run import run_case
 from migrate.verify.verdict import Outcome, Verdict

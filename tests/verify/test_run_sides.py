@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from migrate.verify.cases import load_case
+from migrate.verify.case_files import load_case
 from migrate.verify.run import run_case
 from migrate.verify.trace.reader import read_trace
 from migrate.verify.verdict import Outcome, Verdict

@@ -38,7 +38,7 @@ class Session:
     @property
     def path(self) -> Path:
         """Return the file that this process writes; ranks add to the name that was given."""
-        writer = self._recorder.writer
+        writer = self._recorder.output.writer
         return writer.path if writer is not None else Path(self._recorder.settings.out)
 
     def metric(self, name: str, value: Any) -> None:

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from migrate.verify.cases import Case, load_case
+from migrate.verify.case_files import load_case
+from migrate.verify.cases import Case
 from migrate.verify.runner import Runner
 from migrate.verify.trace.reader import Trace, read_trace
 

@@ -32,7 +32,7 @@ class Loaders:
         iterator = getattr(loader, "_iterator", None)
         if iterator is not None:
             self.waiting.drop(iterator)
-        index = self.recorder.number_of("loader", loader)
+        index = self.recorder.numbers.of("loader", loader)
         self._watch(f"loader:{index}", loader, loader.generator)
         self._watch(f"sampler:{index}", loader, getattr(loader.sampler, "generator", None))
 
@@ -44,7 +44,7 @@ class Loaders:
 
     def begun(self, loader: Any, iterator: Any) -> None:
         """Note that a loader is iterated over, which draws a seed from its generator."""
-        index = self.recorder.number_of("loader", loader)
+        index = self.recorder.numbers.of("loader", loader)
         if isinstance(iterator, _BaseDataLoaderIter):
             self.numbers.set(iterator, index)
         self.recorder.event("iter", f"iter:{index}")

@@ -131,7 +131,7 @@ def _scheduler_step(recorder: Recorder, original: Any) -> Any:
 
 
 def _scheduler_event(recorder: Recorder, scheduler: Any, first: bool) -> None:
-    index = recorder.number_of("scheduler", scheduler)
+    index = recorder.numbers.of("scheduler", scheduler)
     recorder.event("scheduler_init" if first else "scheduler", f"sched_init:{index}" if first else f"sched:{index}")
 
 

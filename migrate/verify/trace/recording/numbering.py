@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections import Counter, defaultdict
 from typing import Any, Generic, TypeVar
 
 V = TypeVar("V")
@@ -28,3 +29,19 @@ class ByIdentity(Generic[V]):
     def drop(self, key: Any) -> None:
         """Forget an object."""
         self._values.pop(id(key), None)
+
+
+class Numbers:
+    """Numbers of objects among those of their kind, in the order in which they were first used."""
+
+    def __init__(self) -> None:
+        self._known: defaultdict[str, ByIdentity[int]] = defaultdict(ByIdentity)
+        self._counts: Counter[str] = Counter()
+
+    def of(self, kind: str, value: Any) -> int:
+        """Return the number of an object."""
+        found = self._known[kind].get(value)
+        if found is None:
+            found = self._known[kind].set(value, self._counts[kind])
+            self._counts[kind] += 1
+        return found

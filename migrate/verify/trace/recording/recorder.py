@@ -5,24 +5,25 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import xxhash
 from torch import nn
 from torch.optim import Optimizer
 
-from .checkpoints import Saved, checkpoint_record
+from .checkpoints import Saved
 from .digests import Hyper, digest, digest_with_tensors, number
-from .events import Events
+from .events import Events, Within
+from .modes import Modes
 from .names import NOT_COUNTED, Names
-from .numbering import ByIdentity
+from .numbering import Numbers
+from .output import Output
 from .rng import Generators
 from .settings import Settings
 from .states import States
-from .stream import Record, Writer, seal
+from .stream import Record, Writer
 from .switches import switches
 from .tensors import Tables, roots_of
 from .values import Values
@@ -32,22 +33,6 @@ _ROUNDS = {"light": 0, "full": 8, "deep": 4096}
 # Of a step or an evaluation; some programs call hundreds of small modules.
 _CALLS_WITH_TENSORS = 32
 ALWAYS_EXPECTED = ("forward", "backward", "step")
-
-
-class _Within:
-    """Marks that a hook is at work; without a generator, because it is entered for each call of a module."""
-
-    __slots__ = ("hook", "inside")
-
-    def __init__(self, inside: set[str], hook: str) -> None:
-        self.inside = inside
-        self.hook = hook
-
-    def __enter__(self) -> None:
-        self.inside.add(self.hook)
-
-    def __exit__(self, *_: object) -> None:
-        self.inside.discard(self.hook)
 
 
 class _Begun(NamedTuple):
@@ -91,18 +76,16 @@ class Recorder:
         self.states = States(settings, self.names)
         self.values = Values(settings)
         self.stopped = False
-        self.writer: Writer | None = None
         self.error: str | None = None
         self.exception: str | None = None
         self.notes: list[str] = []
         self.fired: Counter[str] = Counter()
         named = {"metric": settings.metrics, "save": settings.saves}
         self.expected = {*ALWAYS_EXPECTED, *settings.expect, *(hook for hook, names in named.items() if names)}
+        self.output = Output(self.header, self.expected, self._in_window)
         self.inside: set[str] = set()
         self.num_steps = 0
-        self.num_checkpoints = 0
         self.thread = threading.main_thread().ident
-        self._saved: deque[tuple[int, Saved, str | None, bool]] = deque()
         self.num_evaluations = 0
         self.events = Events()
         self._evaluation: tuple[Events, Record] | None = None
@@ -111,11 +94,9 @@ class Recorder:
         self._pending: dict[int, _Begun] = {}
         self._members: dict[int, list[str]] = {}
         self._hyper: defaultdict[tuple[int, int], Hyper] = defaultdict(Hyper)
-        self._modes: str | None = None
-        self._modes_changed = True
-        self._numbers: defaultdict[str, ByIdentity[int]] = defaultdict(ByIdentity)
-        self._counts: Counter[str] = Counter()
-        self._set_window()
+        self.modes = Modes(self.names)
+        self.numbers = Numbers()
+        self.on = self._in_window(self.num_steps)
 
     def guarded(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call a method of the recorder; what goes wrong in it ends the recording and not the program."""
@@ -140,14 +121,13 @@ class Recorder:
         limit = self.settings.stop_after
         return bool(limit) and not self.dormant and (self.num_steps >= limit or self.error is not None)
 
-    def within(self, hook: str) -> _Within:
+    def within(self, hook: str) -> Within:
         """Return a block in which calls of a hook are part of one that was noted."""
-        return _Within(self.inside, hook)
+        return Within(self.inside, hook)
 
     def sleep(self) -> None:
         """Begin anew in a process that trains only perhaps: nothing is recorded until it makes an optimizer."""
-        if self.writer is not None:
-            self.writer.abandon()
+        self.output.abandon()
         self._begin()
         self.active, self.dormant = False, True
 
@@ -166,14 +146,6 @@ class Recorder:
     def now(self) -> Events:
         """Return where events go at this moment: to the evaluation that goes on, or to the next step."""
         return self._evaluation[0] if self._evaluation else self.events
-
-    def number_of(self, kind: str, value: Any) -> int:
-        """Return the number of an object among those of its kind, in the order in which they were first used."""
-        found = self._numbers[kind].get(value)
-        if found is None:
-            found = self._numbers[kind].set(value, self._counts[kind])
-            self._counts[kind] += 1
-        return found
 
     def event(self, hook: str, phase: str) -> bool:
         """Count a hook and note a phase; returns whether this stretch of the run is recorded."""
@@ -219,7 +191,7 @@ class Recorder:
         self.num_steps += 1
         self.events = Events()
         self.states.after_step(self.num_steps)
-        self._set_window()
+        self.on = self._in_window(self.num_steps)
 
     def _write_step(self, index: int, optimizer: Optimizer, begun: _Begun) -> None:
         count = self._optimizer_steps[index]
@@ -243,18 +215,15 @@ class Recorder:
             "groups": begun.groups,
             "roots": roots_of(kinds),
             "rng": self.generators.look(),
-            "modes": self._find_modes(all_kinds),
+            "modes": self.modes.digest(all_kinds),
         }
-        if len(self.events.get("losses", ())) > begun.num_losses:
-            record["closures"] = len(self.events.get("losses", ())) - begun.num_losses
+        if closures := len(self.events.get("losses", ())) - begun.num_losses:
+            record["closures"] = closures
         if table is not None:
             record["state_table"] = table
         if self.settings.level != "light":
             record["tensors"] = {kind: found.hex() for kind, found in kinds.items() if found is not None}
-        self._write(record)
-
-    def _set_window(self) -> None:
-        self.on = self._in_window(self.num_steps)
+        self.output.write(record)
 
     def _in_window(self, step: int) -> bool:
         window = self.settings.window
@@ -266,20 +235,10 @@ class Recorder:
             for at, (group, members) in enumerate(zip(optimizer.param_groups, self._members[index], strict=True))
         ]
 
-    def _find_modes(self, look: bool) -> str:
-        """Return the digest of training flags; where little is looked at, the last one while no mode was set."""
-        if self._modes is None or look or self._modes_changed:
-            modules = [ref() for ref in self.names.modules]
-            self._modes = xxhash.xxh3_128_hexdigest(
-                bytes([module is not None and module.training for module in modules])
-            )
-            self._modes_changed = False
-        return self._modes
-
     def _write_names(self) -> None:
         record = self.names.record()
-        self._write(record)
-        self._modes_changed = True
+        self.output.write(record)
+        self.modes.changed = True
         for index, optimizer in self.names.live_optimizers():
             groups = record["optimizers"][index]["groups"]
             self._members[index] = [digest([record["parameters"][one]["name"] for one in group]) for group in groups]
@@ -291,26 +250,15 @@ class Recorder:
 
     def mode(self, module: nn.Module, training: bool) -> None:
         """Note that a module changed between training and evaluation."""
-        self._modes_changed = True
+        self.modes.changed = True
         if training:
             self.event("mode", "train")
-            if self._evaluation and self._is_trained(module):
+            if self._evaluation and self.modes.is_trained(module):
                 self.end_evaluation()
         else:
-            if not self._evaluation and self._is_trained(module):
+            if not self._evaluation and self.modes.is_trained(module):
                 self.begin_evaluation(module)
             self.event("mode", "eval")
-
-    def _is_trained(self, module: nn.Module) -> bool:
-        """Tell whether a module is one that the program calls, or all that an optimizer has, and is trained."""
-        ids = {id(parameter) for parameter in module.parameters()}
-        groups = [
-            {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-            for _, optimizer in self.names.live_optimizers()
-        ]
-        if self.names.entries.get(module) not in (None, NOT_COUNTED):
-            return any(ids & group for group in groups)
-        return any(group <= ids for group in groups)
 
     def begin_evaluation(self, module: nn.Module) -> None:
         """Send what follows to the record of an evaluation."""
@@ -326,7 +274,7 @@ class Recorder:
         if self._evaluation:
             events, record = self._evaluation
             self._evaluation = None
-            self._write({**record, **events, "rng": self.generators.look(), "ended": ended})
+            self.output.write({**record, **events, "rng": self.generators.look(), "ended": ended})
 
     def forward(self, module: nn.Module, grad: bool, args: Any) -> Record | None:
         """Note that the program calls a module; returns what `forward_done` completes."""
@@ -385,33 +333,13 @@ class Recorder:
         """
         if after_step is not None:
             self.fired["save"] += 1
-            self._saved.append((after_step, one, file, best))
+            self.output.keep(after_step, one, file, best)
             return
         self.event("save", "save")
-        self._saved.append((self.num_steps, one, file, best))
-        self._write_saved(self._writer())
-
-    def _write_saved(self, writer: Writer) -> None:
-        while self._saved:
-            after_step, one, file, best = self._saved.popleft()
-            if self._in_window(after_step):
-                writer.write(checkpoint_record(self.num_checkpoints, after_step, one, file, best))
-            self.num_checkpoints += 1
+        self.output.keep(self.num_steps, one, file, best)
+        self.output.write_kept()
 
     # The file.
-
-    def _writer(self) -> Writer:
-        if self.writer is None:
-            header, path = self.header()
-            self.writer = Writer(path)
-            self.writer.write({**header, "expected": sorted(self.expected)})
-        return self.writer
-
-    def _write(self, record: Record) -> None:
-        writer = self._writer()
-        if self._saved:
-            self._write_saved(writer)
-        writer.write(record)
 
     def close(self) -> None:
         """Write what is left, and the footer, once."""
@@ -423,13 +351,8 @@ class Recorder:
             self.guarded(self._write_rest)
         self.guarded(self._refuse_compiled_steps)
         self.active = False
-        if self.writer is None:
-            return  # The header could not be written.
         try:
-            self.writer.write(self._footer(self.writer))
-            self.writer.close()
-            if not self.settings.launcher:
-                seal(self.writer.path)
+            self.output.end(self._footer, sealed=not self.settings.launcher)
         except Exception as error:  # noqa: BLE001 - the border to a program that must not notice
             self.fail(error)
 
@@ -442,7 +365,9 @@ class Recorder:
                 optimizers.append({"optimizer": index, "groups": self._groups(index, optimizer), "roots": roots})
         events = self.events if self.on else {}
         rng = self.generators.look()
-        self._write({"kind": "rest", **events, "optimizers": optimizers, "frozen": self.tables.frozen(), "rng": rng})
+        self.output.write(
+            {"kind": "rest", **events, "optimizers": optimizers, "frozen": self.tables.frozen(), "rng": rng}
+        )
 
     def _refuse_compiled_steps(self) -> None:
         dynamo = sys.modules.get("torch._dynamo")
@@ -452,7 +377,11 @@ class Recorder:
 
     def _footer(self, writer: Writer) -> Record:
         writer.flush()
-        counts = {"steps": self.num_steps, "evaluations": self.num_evaluations, "checkpoints": self.num_checkpoints}
+        counts = {
+            "steps": self.num_steps,
+            "evaluations": self.num_evaluations,
+            "checkpoints": self.output.num_checkpoints,
+        }
         return {
             "kind": "footer",
             **counts,

@@ -62,7 +62,7 @@ def _let_pools_finish() -> None:
 
 def _close(recorder: Recorder) -> None:
     """End the trace; a process that only started others, which have their own, writes none."""
-    if recorder.writer is not None or recorder.fired or unused(recorder.settings):
+    if recorder.output.writer is not None or recorder.fired or unused(recorder.settings):
         recorder.close()
 
 
