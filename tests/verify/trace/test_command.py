@@ -227,6 +227,40 @@ def test_a_program_with_packages_that_are_called_like_ours(program: Path, tmp_pa
 
 BOOTSTRAP = Path(__file__).parents[3] / "migrate" / "verify" / "trace" / "bootstrap"
 
+SCRIPTED = """
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.dropout = nn.Linear(6, 3), nn.Dropout(0.2)
+
+        def forward(self, x):
+            drawn = torch.rand_like(x) + torch.normal(0.0, 1.0, [8, 6]) + torch.rand(8, 6)
+            return functional.dropout(self.dropout(self.layer(drawn)), 0.1).sum()
+
+    torch.manual_seed(0)
+    model = torch.jit.script(Model())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(torch.ones(8, 6)).backward()
+        optimizer.step()
+    print(model.layer.weight.sum().item().hex())
+"""
+
+
+@pytest.mark.parametrize("level", ["light", "full", "deep"])
+def test_what_is_replaced_can_be_scripted(level: str, tmp_path: Path, run_cli: Run) -> None:
+    (tmp_path / "train.py").write_text(dedent(SCRIPTED))
+    bare = subprocess.run([sys.executable, "train.py"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    done = trace(run_cli, sys.executable, "train.py", options=("--level", level))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == bare.stdout
+
+
 RANKS = """
     import sys, torch, torch.distributed as dist
     from torch.nn.parallel import DistributedDataParallel

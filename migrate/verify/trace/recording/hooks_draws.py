@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from .patching import Patches
 from .recorder import Recorder
+from .scripts import for_scripts
 
 _TORCH = "bernoulli multinomial normal poisson rand rand_like randint randint_like randn randn_like randperm".split()
 _METHODS = """
@@ -58,7 +59,7 @@ def _drawing(recorder: Recorder, name: str, original: Any) -> Any:
                 return original(*args, **kwargs)
         return original(*args, **kwargs)
 
-    return draw
+    return for_scripts(draw, original)
 
 
 def _note(recorder: Recorder, name: str, kwargs: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from .digests import digest, leaves, number
 from .names import path_of
 from .patching import Patches
 from .recorder import Recorder
+from .scripts import for_scripts
 
 LOSSES = """
     binary_cross_entropy binary_cross_entropy_with_logits cosine_embedding_loss cross_entropy ctc_loss gaussian_nll_loss
@@ -114,10 +115,7 @@ def _loss(recorder: Recorder, name: str, original: Any) -> Any:
         recorder.guarded(_component, recorder, name, result)
         return result
 
-    # TorchScript compiles functions from their source, and looks for the original of a wrapper here.
-    loss.__script_if_tracing_wrapper = True  # type: ignore[attr-defined]
-    loss.__original_fn = original  # type: ignore[attr-defined]
-    return loss
+    return for_scripts(loss, original)
 
 
 def _component(recorder: Recorder, name: str, value: Any) -> None:

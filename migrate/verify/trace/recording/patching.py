@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from .scripts import forget_operator, know_operator
+
 _MISSING = object()
 # Modules of torch that only pass on what others define.
 _REBOUND = ("torch.nn.utils", "torch.serialization", "torch.distributed.checkpoint")
@@ -18,6 +20,7 @@ class Patches:
     def __init__(self) -> None:
         self._undo: list[tuple[Any, str, Any]] = []
         self._functions: dict[int, tuple[Any, Any]] = {}
+        self._operators: list[Any] = []
 
     def method(self, owner: type, name: str, make: Callable[[Any], Any]) -> None:
         """Replace a method that a class itself defines by what ``make`` returns for it."""
@@ -34,6 +37,8 @@ class Patches:
         original = getattr(owner, name)
         replacement = functools.update_wrapper(make(original), original)
         self._functions[id(original)] = (original, replacement)
+        if know_operator(replacement, original):
+            self._operators.append(replacement)
         self._set(owner, name, replacement)
 
     def named(self, module: str, name: str, make: Callable[[Any], Any]) -> str | None:
@@ -77,6 +82,8 @@ class Patches:
             else:
                 setattr(owner, name, original)
         self._undo.clear()
+        while self._operators:
+            forget_operator(self._operators.pop())
 
     def _set(self, owner: Any, name: str, value: Any) -> None:
         self._undo.append((owner, name, vars(owner).get(name, _MISSING)))
