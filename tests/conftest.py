@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Each changes what a command prints, in this process and in those that tests start.
 for name in ("COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "NO_COLOR"):
     os.environ.pop(name, None)
+
+
+@pytest.fixture(autouse=True)
+def default_kernels() -> Iterator[None]:
+    """Take back the choice of kernels: an experiment that asks for deterministic ones asks for all of its process."""
+    yield
+    torch = sys.modules.get("torch")
+    if torch and torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(False)
+        torch.backends.cudnn.deterministic = False
 
 
 @pytest.fixture
