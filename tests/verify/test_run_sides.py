@@ -121,6 +121,30 @@ IN_PLACE = """
     train(DataLoader(data, 4))
 """
 
+# Gloo can hang where a process group is destroyed while a wrapped model lives.
+RANKS = """
+    import torch.distributed as dist
+    from torch.nn.parallel import DistributedDataParallel
+    from torch.utils.data import DistributedSampler
+
+    def main(rank, folder):
+        dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
+        wrapped = DistributedDataParallel(model)
+        sampler = DistributedSampler(data, 2, rank)
+        for step, (x, y) in enumerate(DataLoader(data, 4, sampler=sampler)):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(wrapped(x), y)
+            if FAULT == "rank" and rank == 1 and step == 2:
+                loss = loss * (1 + 1e-6)
+            loss.backward()
+            optimizer.step()
+        del wrapped
+        dist.destroy_process_group()
+
+    if __name__ == "__main__":
+        torch.multiprocessing.spawn(main, (sys.argv[2],), 2)
+"""
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
@@ -147,6 +171,20 @@ def test_a_compiled_model_against_the_model(program: str, run: Run, tmp_path: Pa
     assert verdict.outcome is Outcome.IDENTICAL, told(verdict)
     names = [read_trace(tmp_path / "runs" / "seed1" / f"{side}.trace").names for side in ("reference", "candidate")]
     assert [one["name"] for one in names[1][0].parameters] == [one["name"] for one in names[0][0].parameters]
+
+
+@pytest.mark.slow
+def test_two_ranks(run: Run) -> None:
+    """Each rank is compared; a loss of one is a gradient of both in the same step."""
+    for fault in ("", "rank"):
+        side = {"command": ["{python}", "train.py", "{seed}", "{out}"]}
+        verdict = run(RANKS, fault, reference=side, candidate={**side, "environment": {"FAULT": fault}})
+        if not fault:
+            assert verdict.outcome is Outcome.IDENTICAL, told(verdict)
+            assert "2 processes compared" in verdict.notes
+    assert verdict.outcome is Outcome.DIFFERENT, told(verdict)
+    assert verdict.first is not None
+    assert (verdict.first.step, verdict.first.phase, verdict.process) == (3, "loss", ".rank1")
 
 
 COMPILED_STEP = """
