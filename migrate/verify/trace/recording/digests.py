@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import operator
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,7 +21,9 @@ _PLAIN = (Tensor, torch.nn.Parameter, torch.nn.Buffer)
 _FIXED = (str, bool, int, float, type(None))
 _TEXT = (str, bytes, bool, int, float, complex, type(None))
 _STRIDED, _CPU = torch.strided, torch.device("cpu")
+_SCALARS = {torch.float32: ctypes.c_float, torch.float64: ctypes.c_double}
 _NO_SIZE = torch.Size(())
+_UNKNOWN = object()
 _address = Tensor.data_ptr
 _size = operator.attrgetter("nbytes")
 _is_contiguous = Tensor.is_contiguous
@@ -40,7 +42,7 @@ def tensor_digest(tensor: Tensor) -> bytes:
     if tensor.is_conj() or tensor.is_neg():
         tensor = tensor.detach().resolve_conj().resolve_neg()
     if not tensor.is_contiguous():
-        tensor = tensor.detach().contiguous()
+        tensor = (tensor.detach() if tensor.requires_grad else tensor).contiguous()
     key = (tensor.dtype, tensor.shape)
     head = _heads.get(key)
     if head is None:
@@ -157,21 +159,28 @@ def root(digests: Iterable[bytes]) -> bytes:
     return xxhash.xxh3_128_digest(b"".join(digests))
 
 
-def leaves(value: Any) -> Iterator[Any]:
-    """Yield what a nested value is made of, in order, whatever the containers are."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, list | tuple):
+def leaves(value: Any) -> list[Any]:
+    """Return what a nested value is made of, in order, whatever the containers are."""
+    found: list[Any] = []
+    _gather(value, found)
+    return found
+
+
+def _gather(value: Any, found: list[Any]) -> None:
+    kind = type(value)
+    if kind in _PLAIN or isinstance(value, Tensor):
+        found.append(value)
+    elif kind is tuple or kind is list or isinstance(value, list | tuple):
         for below in value:
-            yield from leaves(below)
-    elif isinstance(value, Mapping):
+            _gather(below, found)
+    elif kind is dict or isinstance(value, Mapping):
         for below in value.values():
-            yield from leaves(below)
+            _gather(below, found)
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         for field in dataclasses.fields(value):
-            yield from leaves(getattr(value, field.name, None))
+            _gather(getattr(value, field.name, None), found)
     else:
-        yield value
+        found.append(value)
 
 
 def digest(value: Any) -> str:
@@ -210,7 +219,7 @@ def number(value: Any) -> str:
         value = _within(value)
         if value.numel() != 1 or value.is_complex():
             return tensor_digest(value).hex()
-        value = value.detach().item()
+        value = _item(value)
     elif type(value).__module__ == "numpy" and getattr(value, "size", 0) == 1:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, float):
@@ -218,31 +227,37 @@ def number(value: Any) -> str:
     return value.hex()
 
 
+def _item(tensor: Tensor) -> Any:
+    """Return the only element of a tensor; where it lies in memory as it is, without a call of torch's dispatcher."""
+    scalar = _SCALARS.get(tensor.dtype)
+    if scalar is None or type(tensor) not in _PLAIN or tensor.device != _CPU or tensor.layout is not _STRIDED:
+        return tensor.item()
+    address = tensor.data_ptr()
+    return scalar.from_address(address).value if address and not tensor.is_neg() else tensor.item()
+
+
 class Hyper:
     """The hyper-parameters of a group, of which few change from step to step."""
 
     def __init__(self) -> None:
-        self._values: dict[str, Any] = {}
+        self._keys: list[str] = []
+        self._values: list[Any] = []
         self._texts: dict[str, Any] = {}
-        self._fixed: set[str] = set()
 
     def record(self, group: Mapping[str, Any]) -> dict[str, Any]:
         """Return all but the parameters, as JSON with exact floats; not to be changed."""
-        values, texts = self._values, self._texts
-        if values.keys() != group.keys():
-            values.clear()
-            texts.clear()
-            self._fixed.clear()
-        for key, value in group.items():
-            if key in self._fixed and values[key] is value:
-                continue
-            values[key] = value
-            if key not in ("params", "param_names"):
-                texts[key] = plain(value)
-            # A tensor or a list can change and stay the same object.
-            if key not in texts or _is_fixed(value):
-                self._fixed.add(key)
-        return texts
+        keys, values = [*group], [*group.values()]
+        if keys != self._keys:
+            self._keys, self._values, self._texts = keys, [_UNKNOWN] * len(keys), {}
+        known = self._values
+        for at, changed in enumerate(map(operator.is_not, values, known)):
+            if changed:
+                key, value = keys[at], values[at]
+                if key not in ("params", "param_names"):
+                    self._texts[key] = plain(value)
+                # A tensor or a list can change and stay the same object.
+                known[at] = value if key not in self._texts or _is_fixed(value) else _UNKNOWN
+        return self._texts
 
 
 def _is_fixed(value: Any) -> bool:

@@ -11,7 +11,7 @@ from torch.compiler import is_compiling, is_dynamo_compiling
 from torch.nn import functional
 
 from .digests import digest, leaves, number
-from .names import path_of
+from .names import NOT_COUNTED, path_of
 from .patching import Patches
 from .recorder import Recorder
 from .scripts import for_scripts
@@ -42,9 +42,10 @@ def _call(recorder: Recorder, original: Any) -> Any:
             if recorder.deep and recorder.on and "backward" not in recorder.inside:
                 return _deep_call(recorder, self, original, args, kwargs)
             return original(self, *args, **kwargs)
-        if not recorder.guarded(recorder.counts, self):
+        entry = recorder.guarded(recorder.names.entry, self)
+        if entry is None or entry == NOT_COUNTED:  # Modules without tensors, such as losses, do not count as called.
             return original(self, *args, **kwargs)
-        record = recorder.guarded(recorder.forward, self, torch.is_grad_enabled(), (args, kwargs))
+        record = recorder.guarded(recorder.forward, self, entry, torch.is_grad_enabled(), (args, kwargs))
         with recorder.within("forward"):
             if recorder.deep and recorder.on:
                 recorder.guarded(_set_paths, recorder, self)

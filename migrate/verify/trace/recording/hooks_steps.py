@@ -5,6 +5,8 @@ from __future__ import annotations
 import types
 from collections.abc import Callable
 from functools import partial
+from itertools import repeat
+from operator import attrgetter, is_not
 from typing import Any
 
 import torch
@@ -20,6 +22,7 @@ from .recorder import Recorder
 from .waking import awake, end
 
 _EPSILON = 1e-6  # that torch.nn.utils adds to the norm
+_gradient = attrgetter("grad")
 _MARK = "_bem_migrate_traced"
 
 
@@ -146,7 +149,7 @@ def _seen(parameters: Any, seen: list[Any]) -> Any:
 
 def _counts(parameters: list[Any]) -> dict[str, int]:
     """Count parameters, and those that clipping does something to: others may be given or not."""
-    return {"num": len(parameters), "with_gradient": sum([parameter.grad is not None for parameter in parameters])}
+    return {"num": len(parameters), "with_gradient": sum(map(is_not, map(_gradient, parameters), repeat(None)))}
 
 
 def _clip_norm(recorder: Recorder, original: Any) -> Any:

@@ -17,7 +17,7 @@ from .checkpoints import Saved
 from .digests import Hyper, digest, digest_with_tensors, number
 from .events import Events, Within
 from .modes import Modes
-from .names import NOT_COUNTED, Names
+from .names import Names
 from .numbering import Numbers
 from .output import Output
 from .rng import Generators
@@ -276,9 +276,8 @@ class Recorder:
             self._evaluation = None
             self.output.write({**record, **events, "rng": self.generators.look(), "ended": ended})
 
-    def forward(self, module: nn.Module, grad: bool, args: Any) -> Record | None:
-        """Note that the program calls a module; returns what `forward_done` completes."""
-        entry = self.names.entry(module)
+    def forward(self, module: nn.Module, entry: int, grad: bool, args: Any) -> Record | None:
+        """Note that the program calls a module; returns what `forward_done` completes, if there is something."""
         if not self.event("forward", f"forward:{entry}"):
             return None
         mode = "train" if module.training else "eval"
@@ -287,12 +286,11 @@ class Recorder:
         if grad and self.settings.level != "light":
             record["rng"] = self.generators.marks()
         self.now["forwards"].append(record)
-        return record
+        return record if self.settings.level != "light" or self._evaluation else None
 
     def forward_done(self, record: Record, result: Any) -> None:
-        """Add the digest of what a module returned, where the level or an evaluation asks for it."""
-        if self.settings.level != "light" or self._evaluation:
-            self._note_tensors(record, "output", result)
+        """Add the digest of what a module returned."""
+        self._note_tensors(record, "output", result)
 
     def _note_tensors(self, record: Record, side: str, value: Any) -> None:
         """Add the digest of what goes into a module or comes out of it, and of each tensor in the first calls."""
@@ -302,10 +300,6 @@ class Recorder:
         record[f"{side}s"], tensors = digest_with_tensors(value)
         if tensors:
             record[f"{side}_tensors"] = tensors
-
-    def counts(self, module: nn.Module) -> bool:
-        """Tell whether a module has tensors; others, such as losses, do not count as called."""
-        return self.names.entry(module) != NOT_COUNTED
 
     # Other events.
 

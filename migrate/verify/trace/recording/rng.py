@@ -17,9 +17,9 @@ from .stream import Record
 
 _WORDS = 624  # of a Mersenne Twister (Matsumoto and Nishimura, 1998)
 _LAG = 397
-_PythonState = _NumpyState = ctypes.c_uint32 * (_WORDS + 1)
+_State = ctypes.c_uint32 * (_WORDS + 1)
 # In the object of CPython's `_random.Random`: its head, how many words are used up, the words.
-_PYTHON_OFFSET, _PYTHON_BYTES = 16, 4 + 4 * _WORDS
+_PYTHON_OFFSET = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +64,9 @@ class Generators:
         self.most_rounds = most_rounds
         self.named: dict[str, torch.Generator] = {}
         self._last: dict[str, tuple[bytes, str]] = {}
-        self._numpy: tuple[Any, int] = (None, 0)
+        self._numpy: tuple[Any, Any] = (None, None)
         self._numpy_memory: bytes | None = None
-        self._readable = _python_is_readable()
+        self._python = _python_memory()
         self._marks: dict[str, tuple[Any, Record]] = {}
 
     def look(self) -> Record:
@@ -93,18 +93,14 @@ class Generators:
         return {"digest": digest, "draws": 0 if last is not None and last[1] == digest else None}
 
     def _unchanged(self, name: str, mark: Any) -> Record | None:
-        """Return the last entry of a generator if it is as it was, by its position and a few of its words.
-
-        A draw moves the position or renews all words, and a seed changes all words but the first.
-        """
+        """Return the last entry of a generator if it is as it was, by a short digest of its memory."""
         known = self._marks.get(name)
         return known[1] if known is not None and known[0] == mark else None
 
     def _python_entry(self) -> Record:
         mark = None
-        if self._readable and not self.most_rounds:
-            words = _PythonState.from_address(id(random._inst) + _PYTHON_OFFSET)
-            mark = words[0], words[1], words[2], words[227], words[398], words[_WORDS], random._inst.gauss_next  # type: ignore[attr-defined]
+        if self._python is not None:
+            mark = xxhash.xxh3_64_intdigest(self._python), random._inst.gauss_next  # type: ignore[attr-defined]
             found = self._unchanged("python", mark)
             if found is not None:
                 return found
@@ -136,8 +132,8 @@ class Generators:
         return {"digest": digest, "draws": draws}
 
     def _python_state(self) -> bytes:
-        if self._readable:
-            words = ctypes.string_at(id(random._inst) + _PYTHON_OFFSET, _PYTHON_BYTES)
+        if self._python is not None:
+            words = bytes(self._python)
             gauss = random._inst.gauss_next  # type: ignore[attr-defined]
             return words if gauss is None else words + gauss.hex().encode()
         _, (*numbers, used), gauss = random.getstate()
@@ -152,8 +148,8 @@ class Generators:
         words = self._numpy_words(bits)
         if words is None:
             return self._entry("numpy", repr(bits.state).encode(), None)
-        mark = bits, words[0], words[1], words[227], words[398], words[_WORDS - 1], words[_WORDS]
-        if not self.most_rounds and (found := self._unchanged("numpy", mark)) is not None:
+        mark = bits, xxhash.xxh3_64_intdigest(words)
+        if (found := self._unchanged("numpy", mark)) is not None:
             return found
         memory = bytes(words)
         if self._numpy_memory == memory:
@@ -172,18 +168,21 @@ class Generators:
         if type(bits).__name__ != "MT19937":
             return None
         if self._numpy[0] is not bits:
-            self._numpy = (bits, bits.ctypes.state_address)
-        return _NumpyState.from_address(self._numpy[1])
+            self._numpy = (bits, _State.from_address(bits.ctypes.state_address))
+        return self._numpy[1]
 
 
-def _python_is_readable() -> bool:
-    """Tell whether the words of Python's generator are where they are expected in memory; `getstate` copies them."""
-    enough = random.Random.__basicsize__ >= _PYTHON_OFFSET + _PYTHON_BYTES
+def _python_memory() -> Any:
+    """Return the words of Python's generator where they are in memory; None where they are not as expected.
+
+    `getstate` copies each into an object.
+    """
+    enough = random.Random.__basicsize__ >= _PYTHON_OFFSET + ctypes.sizeof(_State)
     if sys.implementation.name != "cpython" or not enough or type(random._inst) is not random.Random:
-        return False
-    memory = ctypes.string_at(id(random._inst) + _PYTHON_OFFSET, _PYTHON_BYTES)
+        return None
+    memory = _State.from_address(id(random._inst) + _PYTHON_OFFSET)
     _, (*numbers, used), _ = random.getstate()
-    return memory == struct.pack(f"<i{_WORDS}I", used, *numbers)
+    return memory if bytes(memory) == struct.pack(f"<i{_WORDS}I", used, *numbers) else None
 
 
 def cuda_is_used() -> bool:

@@ -15,7 +15,7 @@ from .stream import Record
 # What digests cost at most for gradients and states to be in every step at level `light`, in microseconds.
 _CHEAP_US = 50
 _BYTES_PER_US = 25_000
-_SPARSE = 10
+_SPARSE = 25
 _EMPTY: dict[str, Any] = {}
 
 
