@@ -91,11 +91,11 @@ def localised(runner: Runner, verdict: Verdict, owns: Sequence[Own]) -> Verdict:
         return dataclasses.replace(verdict, localised=found, notes=(*verdict.notes, *notes))
     traces = [one.recorded.trace_of(verdict.process) for one in pair]
     found, place = localise(traces[0], traces[1], first, runner.case.names, (pair[0].before, pair[1].before))
-    if place is not None and not any(len(one.recorded.traces) > 1 for one in pair):
-        found = _with_values(found, place, [one.recorded.values for one in pair], notes)
+    if place is not None:
+        found = _with_values(found, place, [one.recorded.values_of(verdict.process) for one in pair], notes)
     match = match_names(traces[0], traces[1], runner.case)
-    kept = [Kept(one.recorded.states, one.before) for one in pair]
-    divergences = verdict.divergences if verdict.process else with_errors(verdict.divergences, kept[0], kept[1], match)
+    kept = [Kept(one.recorded.states_of(verdict.process), one.before) for one in pair]
+    divergences = with_errors(verdict.divergences, kept[0], kept[1], match)
     if not whole:
         notes.append(f"the replays ended after step {step}, so the drift of tensors is not drawn beyond it")
     return dataclasses.replace(

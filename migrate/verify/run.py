@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from migrate.verify.phases import PHASES
 from migrate.verify.runner import Recorded, Runner, SideFailed
 from migrate.verify.saved import saved_by
 from migrate.verify.series import drift
-from migrate.verify.trace.reader import read_trace
 from migrate.verify.verdict import Outcome, Verdict, worst
 
 
@@ -62,7 +61,7 @@ def _run_pair(runner: Runner) -> Verdict:
     quiet = noise.first is None and noise.outcome is not Outcome.INCONCLUSIVE
     told = "agrees with itself" if quiet else f"does not agree with itself: {noise.first or noise.reasons[0]}"
     if case.tolerance is not None:
-        return dataclasses.replace(_in_lockstep(runner), noise=told)
+        return dataclasses.replace(_in_lockstep(runner, candidate), noise=told)
     series = drift(reference.trace, candidate.trace, None if quiet else control.trace)
     verdict = dataclasses.replace(verdict, noise=told, drift=series)
     if not quiet:
@@ -87,11 +86,18 @@ def judged(case: Case, reference: Recorded, candidate: Recorded, own: bool = Fal
         candidate: The other.
         own: Both are of the reference.
     """
+    return _worst_of_all(
+        case, reference, candidate, lambda name: compare(reference.traces[name], candidate.traces[name], case, own=own)
+    )
+
+
+def _worst_of_all(case: Case, reference: Recorded, candidate: Recorded, compared: Callable[[str], Verdict]) -> Verdict:
+    """Return the worst of the verdicts of each process, by what is added to the name of its trace."""
     if reference.traces.keys() != candidate.traces.keys():
         counts = f"{len(reference.traces)} and {len(candidate.traces)}"
         reason = f"processes that train: {counts}"
         return Verdict(case=case.name, outcome=Outcome.INCONCLUSIVE, reasons=(reason,))
-    found = {name: compare(one, candidate.traces[name], case, own=own) for name, one in reference.traces.items()}
+    found = {name: compared(name) for name in reference.traces}
     outcome = worst(one.outcome for one in found.values())
     name, verdict = min(((name, one) for name, one in found.items() if one.outcome is outcome), key=_when)
     notes = [f"{len(found)} processes compared"] if len(found) > 1 else []
@@ -116,26 +122,36 @@ def _renaming(match: Match) -> dict[str, str]:
     return {own: name for name, own in match.to_reference.items() if own != name}
 
 
-def _in_lockstep(runner: Runner) -> Verdict:
-    """Run all again, the candidate and a control in the reference's states, and compare what each step does."""
+def _in_lockstep(runner: Runner, free: Recorded) -> Verdict:
+    """Run all again, the candidate and a control in the reference's states, and compare what each step does.
+
+    Args:
+        runner: Runs the sides.
+        free: The candidate's run in states of its own.
+    """
     # It imports torch.
     from migrate.verify.lockstep import closest, drift_of_updates, judge, largest_noise, updates
 
-    case = runner.case
-    assert case.tolerance is not None
+    case, tolerance = runner.case, runner.case.tolerance
+    assert tolerance is not None
     reference = runner.record("lockstep_reference", case.reference, states_every=1)
     inject: dict[str, Any] = {"states_every": 1, "inject": str(reference.states)}
     control = runner.record("lockstep_control", case.reference, **inject)
-    free = read_trace(runner.folder / "candidate.trace")
-    match = match_names(reference.trace, free, case)
+    match = match_names(reference.trace, free.trace, case)
     candidate = runner.record("lockstep_candidate", case.candidate, names=_renaming(match), **inject)
-    measured = updates(reference.states, candidate.states, match)
-    noise = updates(reference.states, control.states)
-    floor = largest_noise(noise)
-    marked = judge(measured, floor, case.tolerance)
-    verdict = compare(reference.trace, candidate.trace, case, judge=marked, free=free)
-    notes = (*closest(measured, floor, case.tolerance), *verdict.notes)
-    return dataclasses.replace(verdict, mode="lockstep", drift=drift_of_updates(measured, noise), notes=notes)
+
+    def compared(process: str) -> Verdict:
+        measured = updates(reference.states_of(process), candidate.states_of(process), match)
+        noise = updates(reference.states_of(process), control.states_of(process))
+        floor = largest_noise(noise)
+        one, other = reference.traces[process], candidate.traces[process]
+        found = compare(
+            one, other, case, judge=judge(measured, floor, tolerance), free=free.traces.get(process, free.trace)
+        )
+        notes = (*closest(measured, floor, tolerance), *found.notes)
+        return dataclasses.replace(found, mode="lockstep", drift=drift_of_updates(measured, noise), notes=notes)
+
+    return _worst_of_all(case, reference, candidate, compared)
 
 
 def describe_folder(folder: Path, verdicts: list[Verdict]) -> None:

@@ -56,6 +56,14 @@ class Recorded:
         """Return the trace of rank 0."""
         return self.traces[""]
 
+    def states_of(self, process: str) -> Path:
+        """Return the folder of the states of a process."""
+        return self.states / process.removeprefix(".")
+
+    def values_of(self, process: str) -> Path:
+        """Return the folder of what the modules of a process gave."""
+        return self.values / process.removeprefix(".")
+
     def trace_of(self, process: str) -> Trace:
         """Return the trace of a process, or of rank 0 where there is none of that name."""
         return self.traces.get(process, self.trace)

@@ -127,22 +127,31 @@ RANKS = """
     from torch.nn.parallel import DistributedDataParallel
     from torch.utils.data import DistributedSampler
 
-    def main(rank, folder):
+    def main(rank, folder, file):
         dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
+        begin = 0
+        if file:
+            begin, weights, state = torch.load(file)
+            model.load_state_dict(weights)
+            optimizer.load_state_dict(state)
         wrapped = DistributedDataParallel(model)
         sampler = DistributedSampler(data, 2, rank)
         for step, (x, y) in enumerate(DataLoader(data, 4, sampler=sampler)):
+            if step < begin:
+                continue
             optimizer.zero_grad()
             loss = F.cross_entropy(wrapped(x), y)
-            if FAULT == "rank" and rank == 1 and step == 2:
-                loss = loss * (1 + 1e-6)
+            if FAULT and rank == 1 and step == 2:
+                loss = loss * (1 + float(FAULT))
             loss.backward()
             optimizer.step()
+            if rank == 0:
+                torch.save([step + 1, model.state_dict(), optimizer.state_dict()], f"{folder}/step_{step + 1}.pt")
         del wrapped
         dist.destroy_process_group()
 
     if __name__ == "__main__":
-        torch.multiprocessing.spawn(main, (sys.argv[2],), 2)
+        torch.multiprocessing.spawn(main, (sys.argv[2], "".join(sys.argv[3:])), 2)
 """
 
 
@@ -174,17 +183,33 @@ def test_a_compiled_model_against_the_model(program: str, run: Run, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_two_ranks(run: Run) -> None:
-    """Each rank is compared; a loss of one is a gradient of both in the same step."""
-    for fault in ("", "rank"):
-        side = {"command": ["{python}", "train.py", "{seed}", "{out}"]}
-        verdict = run(RANKS, fault, reference=side, candidate={**side, "environment": {"FAULT": fault}})
-        if not fault:
-            assert verdict.outcome is Outcome.IDENTICAL, told(verdict)
-            assert "2 processes compared" in verdict.notes
-    assert verdict.outcome is Outcome.DIFFERENT, told(verdict)
+@pytest.mark.parametrize(
+    ("fault", "keys", "outcome"),
+    [
+        pytest.param("", {}, Outcome.IDENTICAL, id="the same"),
+        pytest.param("1e-6", {}, Outcome.DIFFERENT, id="replayed"),
+        pytest.param("1e-3", {"tolerance": {"reason": "its kernels"}}, Outcome.DIFFERENT, id="in lockstep"),
+    ],
+)
+def test_two_ranks(fault: str, keys: dict[str, Any], outcome: Outcome, run: Run) -> None:
+    """Each rank is compared, and has states and values of its own; a loss of one is a gradient of both in the step."""
+    side = {"command": ["{python}", "train.py", "{seed}", "{out}"]}
+    side |= {"checkpoints": r"step_(\d+)\.pt", "resume": ["{checkpoint}"]}
+    verdict = run(RANKS, fault, reference=side, candidate={**side, "environment": {"FAULT": fault}}, **keys)
+    assert verdict.outcome is outcome, told(verdict)
+    assert "2 processes compared" in verdict.notes
+    if not fault:
+        return
     assert verdict.first is not None
     assert (verdict.first.step, verdict.first.phase, verdict.process) == (3, "loss", ".rank1")
+    assert any(one.channel == "state" and one.error for one in verdict.divergences)
+    if keys:
+        assert verdict.mode == "lockstep"
+        return
+    for name in ("reference", "candidate"):
+        assert f"{name}: step 3 was replayed from step_2.pt, after step 2" in verdict.notes
+    assert verdict.localised is not None
+    assert verdict.localised.error == pytest.approx(1e-6, rel=0.2)
 
 
 COMPILED_STEP = """

@@ -84,7 +84,8 @@ def _called(recorder: Recorder, module: nn.Module, inputs: str, result: Any) -> 
 def _note(recorder: Recorder, call: dict[str, Any], value: Any) -> None:
     """Add a record of a call; its value is saved where it belongs to a step and not to an evaluation."""
     recorder.now["calls"].append(call)
-    if recorder.now is recorder.events:
+    if recorder.now is recorder.events and recorder.values.wants(recorder.num_steps):
+        recorder.output.begin()  # The place of the values depends on the process, as that of the trace does.
         recorder.values.save(recorder.num_steps, len(recorder.events["calls"]) - 1, value)
 
 

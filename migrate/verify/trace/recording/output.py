@@ -41,6 +41,10 @@ class Output:
             self._write_saved(writer)
         writer.write(record)
 
+    def begin(self) -> None:
+        """Make the file if there is none yet."""
+        self._opened()
+
     def keep(self, after_step: int, one: Saved, file: str | None, best: bool) -> None:
         """Keep a checkpoint until something is written."""
         self._saved.append((after_step, one, file, best))

@@ -82,7 +82,7 @@ class Recorder:
         self.fired: Counter[str] = Counter()
         named = {"metric": settings.metrics, "save": settings.saves}
         self.expected = {*ALWAYS_EXPECTED, *settings.expect, *(hook for hook, names in named.items() if names)}
-        self.output = Output(self.header, self.expected, self._in_window)
+        self.output = Output(self._first_record, self.expected, self._in_window)
         self.inside: set[str] = set()
         self.num_steps = 0
         self.thread = threading.main_thread().ident
@@ -97,6 +97,14 @@ class Recorder:
         self.modes = Modes(self.names)
         self.numbers = Numbers()
         self.on = self._in_window(self.num_steps)
+
+    def _first_record(self) -> tuple[Record, Path]:
+        """Return the header and the file; states and values of a process go where its trace tells them apart."""
+        record, path = self.header()
+        part = path.name.removeprefix(Path(self.settings.out).name).removeprefix(".")
+        self.states.of_process(part)
+        self.values.of_process(part)
+        return record, path
 
     def guarded(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call a method of the recorder; what goes wrong in it ends the recording and not the program."""

@@ -36,6 +36,12 @@ class States:
         self.num_injected = 0
         self._has_first = False
 
+    def of_process(self, part: str) -> None:
+        """Use this part of the folders, where each process but the first has its own."""
+        self.folder /= part
+        if self.inject is not None:
+            self.inject /= part
+
     def save_first(self, steps: int) -> None:
         """Save the state before the first step of all, its random generators excepted: the step is under way."""
         if self.every and steps == 0 and not self._has_first:

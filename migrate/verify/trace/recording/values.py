@@ -29,9 +29,18 @@ class Values:
         self.step = settings.values_of
         self.left_bytes = MOST_BYTES
 
+    def wants(self, step: int) -> bool:
+        """Tell whether anything of a step is saved."""
+        return self.folder is not None and step == self.step
+
+    def of_process(self, part: str) -> None:
+        """Use this part of the folder, where each process but the first has its own."""
+        if self.folder is not None:
+            self.folder /= part
+
     def save(self, step: int, call: int, value: Any) -> None:
         """Save the tensors in a value that a record in ``calls`` has the digest of."""
-        if self.folder is None or step != self.step:
+        if self.folder is None or not self.wants(step):
             return
         tensors = [leaf.detach() for leaf in leaves(value) if isinstance(leaf, Tensor)]
         size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)

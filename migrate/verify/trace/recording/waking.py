@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import datetime
 import multiprocessing
 import os
 import sys
@@ -16,6 +17,7 @@ from .fingerprint import unused
 from .recorder import Recorder
 
 _POOLS_S = 10.0
+_RANKS_S = 10.0
 
 
 def awake(recorder: Recorder) -> None:
@@ -43,6 +45,7 @@ def end(recorder: Recorder) -> NoReturn:
     recorder.stopped = True
     recorder.close()
     _let_pools_finish()
+    _let_ranks_finish()
     for child in multiprocessing.active_children():
         child.terminate()
     for stream in (sys.stdout, sys.stderr):
@@ -58,6 +61,15 @@ def _let_pools_finish() -> None:
         waiting = threading.Thread(target=pools._python_exit, daemon=True)
         waiting.start()
         waiting.join(_POOLS_S)
+
+
+def _let_ranks_finish() -> None:
+    """Wait a while for the other ranks to come as far: what they still receive of this one ends with it."""
+    distributed: Any = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        # A rank that has ended by itself, or has other steps, will never come.
+        with contextlib.suppress(RuntimeError, ValueError):
+            distributed.barrier(async_op=True).wait(datetime.timedelta(seconds=_RANKS_S))
 
 
 def _close(recorder: Recorder) -> None:
