@@ -86,7 +86,7 @@ def _note(recorder: Recorder, call: dict[str, Any], value: Any) -> None:
     recorder.now["calls"].append(call)
     if recorder.now is recorder.events and recorder.values.wants(recorder.num_steps):
         recorder.output.begin()  # The place of the values depends on the process, as that of the trace does.
-        recorder.values.save(recorder.num_steps, len(recorder.events["calls"]) - 1, value)
+        recorder.values.save(len(recorder.events["calls"]) - 1, value)
 
 
 def _gradient(recorder: Recorder, place: dict[str, Any]) -> Any:

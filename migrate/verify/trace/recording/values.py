@@ -38,10 +38,9 @@ class Values:
         if self.folder is not None:
             self.folder /= part
 
-    def save(self, step: int, call: int, value: Any) -> None:
-        """Save the tensors in a value that a record in ``calls`` has the digest of."""
-        if self.folder is None or not self.wants(step):
-            return
+    def save(self, call: int, value: Any) -> None:
+        """Save the tensors in a value that a record in ``calls`` of the wanted step has the digest of."""
+        assert self.folder is not None
         tensors = [leaf.detach() for leaf in leaves(value) if isinstance(leaf, Tensor)]
         size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
         if size > self.left_bytes:
