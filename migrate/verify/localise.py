@@ -90,9 +90,8 @@ def localise(
     one, other = pair
     if one is None or other is None:
         return Localised(f"step {first.step} was not reached again", cause=cause_of(first)), None
-    draws = _draws(one, other)
-    if draws is not None and first.phase == "rng":
-        return draws, None
+    if first.phase == "rng" and first.channel == "rng":
+        return _draws(one, other, first.key), None
     calls = [list(_calls(trace, step)) for trace, step in zip((reference, candidate), (one, other), strict=True)]
     found = None
     if first.phase in _BY_FORWARD:
@@ -210,18 +209,35 @@ def _renamed(path: str, patterns: Mapping[str, str]) -> str:
     return tensor.removesuffix(".weight") if tensor.endswith(".weight") else path
 
 
-def _draws(one: Step, other: Step) -> Localised | None:
-    """Return the first place that draws random numbers on one side only, or draws others."""
-    pair = one.draws, other.draws
+def _draws(one: Step, other: Step, key: str) -> Localised:
+    """Return the first place that draws from a generator on one side only, or draws other numbers.
+
+    Args:
+        one: The step of the reference.
+        other: That of the candidate.
+        key: Of the difference; begins with the name of the generator.
+    """
+    generator = key.partition(" ")[0]
+    pair = [[draw for draw in side.draws if _is_from(draw, generator)] for side in (one, other)]
     at = next((n for n, (a, b) in enumerate(zip(*pair, strict=False)) if _what(a) != _what(b)), None)
-    at = min(len(one.draws), len(other.draws)) if at is None else at
+    at = min(map(len, pair)) if at is None else at
     places = [side[at] if at < len(side) else None for side in pair]
     if places == [None, None]:
-        return None
+        seen = f"both sides draw from {generator} alike, {at} times"
+        return Localised(f"{seen}: its state was another one, or something draws unseen", cause=_CAUSES["rng"])
     told = [f"{name} {_shown(place)}" for name, place in zip(("reference:", "candidate:"), places, strict=True)]
     extra = places[1] or places[0]
     stack = tuple((extra or {}).get("at", ()))
     return Localised(f"draw {at + 1}: {'; '.join(told)}", cause=_CAUSES["rng"], stack=stack)
+
+
+def _is_from(draw: dict[str, Any], generator: str) -> bool:
+    """Tell whether something may have drawn from a generator."""
+    kind = draw["function"].partition(".")[0]
+    if generator in ("python", "numpy"):
+        return bool(kind == {"python": "random", "numpy": "numpy"}[generator])
+    default = generator == "torch" or generator.startswith("cuda")
+    return kind not in ("random", "numpy") and default != draw.get("generator", False)
 
 
 def _what(draw: dict[str, Any]) -> Any:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -33,14 +35,20 @@ def changed(change: Any, base: type[Toy] = Short) -> type[Toy]:
     return Faulty
 
 
-def located(kind: type[Toy], folder: Path, names: dict[str, str] | None = None, begin: int = AT - 2) -> Localised:
+def located(
+    kind: type[Toy],
+    folder: Path,
+    names: dict[str, str] | None = None,
+    begin: int = AT - 2,
+    reference: type[Toy] = Short,
+) -> Localised:
     window = begin, AT + 1
     case = plain_case(names=names or {})
-    pair = [one(folder, AT).record(folder / "run.trace", level="full") for one in (Short, kind)]
+    pair = [one(folder, AT).record(folder / "run.trace", level="full") for one in (reference, kind)]
     first = compare(pair[0], pair[1], case).first
     assert first is not None
     assert first.step == AT
-    deep = [one(folder, AT).record(folder / "run.trace", level="deep", steps=window) for one in (Short, kind)]
+    deep = [one(folder, AT).record(folder / "run.trace", level="deep", steps=window) for one in (reference, kind)]
     return localise(deep[0], deep[1], first, case.names)[0]
 
 
@@ -161,3 +169,43 @@ def test_another_form_of_inputs_is_not_the_cause_of_what_comes_later(tmp_path: P
     found = located(Limit, tmp_path)
     assert found.module is None
     assert "begins in phase clip" in found.detail
+
+
+class Drawing(Short):
+    """Draws from two generators before each step."""
+
+    def reset(self) -> None:
+        super().reset()
+        random.random()
+        np.random.rand()
+
+
+class DrawingMore(Short):
+    """Draws in another order, which is no matter, and once more in one step, which is."""
+
+    def reset(self) -> None:
+        super().reset()
+        np.random.rand()
+        random.random()
+        if self.now:
+            np.random.randn()
+
+
+class SeedingAgain(Drawing):
+    def reset(self) -> None:
+        if self.now:
+            np.random.seed(9)
+        super().reset()
+
+
+@pytest.mark.parametrize(
+    ("kind", "detail"),
+    [
+        (DrawingMore, "draw 2: reference: numpy.rand at toys.py:"),
+        (SeedingAgain, "both sides draw from numpy alike, 3 times: "),
+    ],
+)
+def test_the_first_draw_of_the_generator_that_differs(kind: type[Toy], detail: str, tmp_path: Path) -> None:
+    found = located(kind, tmp_path, reference=Drawing)
+    assert found.detail.startswith(detail)
+    assert found.cause.startswith("a random draw")

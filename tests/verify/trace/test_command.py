@@ -107,6 +107,31 @@ def test_every_way_to_start_a_program(program: Path, tmp_path: Path, run_cli: Ru
     assert all(one == found[0] for one in found)
 
 
+DRAWING = """
+    {first}
+    import numpy as np
+    import torch
+
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    np.random.seed(0)
+    for _ in range(2):
+        scale = np.random.choice(3) + np.random.rand()
+        (model(torch.ones(1, 2)).sum() * scale).backward()
+        optimizer.step()
+"""
+
+
+@pytest.mark.parametrize("first", ["import os", "import numpy.random", "import torch.utils.data"])
+def test_draws_of_numpy_are_seen_whenever_it_is_loaded(first: str, program: Path, tmp_path: Path, run_cli: Run) -> None:
+    program.write_text(dedent(DRAWING.format(first=first)))
+    done = trace(run_cli, sys.executable, "train.py", options=("--level", "deep"))
+    assert done.returncode == 0, done.stderr
+    draws = [step.draws for step in read_trace(tmp_path / "run.trace").steps]
+    assert [one["function"] for one in draws[1]] == ["numpy.choice", "numpy.rand"]
+    assert draws[1][0]["at"][0].startswith("train.py:10 ")
+
+
 @pytest.mark.parametrize(
     ("how", "problem", "told"),
     [

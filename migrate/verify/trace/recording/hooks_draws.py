@@ -17,6 +17,7 @@ from torch.nn import functional
 from .patching import Patches
 from .recorder import Recorder
 from .scripts import for_scripts
+from .settings import NUMPY_RANDOM
 
 _TORCH = "bernoulli multinomial normal poisson rand rand_like randint randint_like randn randn_like randperm".split()
 _METHODS = """
@@ -36,7 +37,7 @@ _OWN = os.path.dirname(__file__)
 
 
 def install(recorder: Recorder, patches: Patches) -> None:
-    """Install the hooks."""
+    """Install the hooks for torch and Python."""
     for name in _TORCH:
         patches.function(torch, name, partial(_drawing, recorder, f"torch.{name}"))
     for name in _FUNCTIONAL:
@@ -45,10 +46,14 @@ def install(recorder: Recorder, patches: Patches) -> None:
         patches.inherited(Tensor, name, partial(_drawing, recorder, f"Tensor.{name}"))
     for name in _PYTHON:
         patches.function(random, name, partial(_drawing, recorder, f"random.{name}"))
-    numpy = sys.modules.get("numpy.random")
-    for name in _NUMPY if numpy is not None else ():
-        if hasattr(numpy, name):
-            patches.function(numpy, name, partial(_drawing, recorder, f"numpy.{name}"))
+
+
+def install_for_numpy(recorder: Recorder, patches: Patches) -> None:
+    """Install those for NumPy's global generator, once its module is there."""
+    module = sys.modules[NUMPY_RANDOM]
+    for name in _NUMPY:
+        if hasattr(module, name):
+            patches.function(module, name, partial(_drawing, recorder, f"numpy.{name}"))
 
 
 def _drawing(recorder: Recorder, name: str, original: Any) -> Any:

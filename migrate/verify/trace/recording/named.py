@@ -7,11 +7,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from .hooks_draws import install_for_numpy
 from .hooks_metrics import returning
 from .hooks_saves import Saves
 from .patching import Patches
 from .recorder import Recorder
-from .settings import SAVES, by_module
+from .settings import NUMPY_RANDOM, SAVES, by_module
 
 _MAIN = "__main__"
 
@@ -40,6 +41,8 @@ class Named:
 
     def module_is_there(self, module: str) -> None:
         """Wrap the functions of a module that was executed."""
+        if module == NUMPY_RANDOM and self.recorder.deep:
+            install_for_numpy(self.recorder, self.patches)
         self._wrap(module, module)
         for name in self._library.get(module, ()):
             self._wrap_save(module, name)

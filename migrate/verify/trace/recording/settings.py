@@ -66,6 +66,8 @@ class Settings:
         return cls(**values)
 
 
+# NumPy loads it when it is first used.
+NUMPY_RANDOM = "numpy.random"
 # Functions of libraries that save checkpoints, and the argument that has what is saved.
 SAVES = (
     "bem_core.training.checkpoint_folder:CheckpointFolder.save:tree",
@@ -81,8 +83,9 @@ SAVES = (
 
 
 def watched_modules(settings: Settings) -> list[str]:
-    """Return the modules that have functions to be wrapped."""
-    return list(by_module([*settings.metrics, *settings.saves, *SAVES]))
+    """Return the modules that have functions to be wrapped, besides those that torch loads."""
+    draws = [NUMPY_RANDOM] if settings.level == "deep" else []
+    return [*draws, *by_module([*settings.metrics, *settings.saves, *SAVES])]
 
 
 def by_module(names: list[str]) -> dict[str, list[str]]:
