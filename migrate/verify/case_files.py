@@ -26,12 +26,28 @@ def load_case(path: Path | str) -> Case:
         CaseError: Keys or values are wrong; it has all of them with their places.
         ConfigError: The file cannot be read or is not plain YAML.
     """
-    document = yaml_reader.read(Path(path))
+    return _load(Path(path))
+
+
+def _load(path: Path, later: Path | None = None) -> Case:
+    """Read a case, and the one that it goes on from.
+
+    Args:
+        path: Its file.
+        later: The file of the case that goes on from it.
+    """
+    document = yaml_reader.read(path)
     report = Report()
-    case = build(Case, {"name": Path(path).stem, **document.data}, (), report, without=("folder",))
+    case = build(Case, {"name": path.stem, **document.data}, (), report, without=("folder", "earlier"))
     if not report.problems:
-        case = dataclasses.replace(case, folder=Path(path).parent)
+        case = dataclasses.replace(case, folder=path.parent)
         report.problems += _problems(case)
+        if case.goes_on_from is not None:
+            report.problems += _order_problems(case, later)
+    if not report.problems and case.goes_on_from is not None:
+        earlier = _load(case.folder / case.goes_on_from, path)
+        case = dataclasses.replace(case, earlier=earlier)
+        report.problems += _shared_problems(case, bool(earlier.prepare))
     if report.problems:
         lines = [f"{document.locate(p.path, p.key)}: {dotted(p.path) or path}: {p.message}" for p in report.problems]
         raise CaseError("\n".join([*([f"{len(lines)} problems in {path}"] if len(lines) > 1 else []), *lines]))
@@ -41,6 +57,8 @@ def load_case(path: Path | str) -> Case:
 def _problems(case: Case) -> Iterator[Problem]:
     yield from _side_problems(case, case.reference, ("reference",))
     yield from _side_problems(case, case.candidate, ("candidate",))
+    if case.goes_on_from is None:
+        yield from _shared_problems(case, bool(case.prepare))
     for number, part in enumerate(case.prepare):
         yield from _side_problems(case, part, ("prepare", number))
     if not re.fullmatch(r"[\w.-]+", case.name):
@@ -60,6 +78,30 @@ def _problems(case: Case) -> Iterator[Problem]:
     yield from _checkpoint_problems(case.checkpoints)
     if case.equivalence and len(case.seeds) < 3:
         yield Problem(("seeds",), f"{len(case.seeds)} given; a statistical comparison needs at least 3")
+
+
+def _order_problems(case: Case, later: Path | None) -> Iterator[Problem]:
+    where = ("goes_on_from",)
+    assert case.goes_on_from is not None
+    if later is not None:
+        yield Problem(where, f"{later.name} goes on from this case, which must not go on from another one")
+    if case.prepare:
+        yield Problem(("prepare",), f"{case.goes_on_from} prepares for this case, too; expected none of its own")
+    if not (case.folder / case.goes_on_from).is_file():
+        yield Problem(where, f"there is no file {case.folder / case.goes_on_from}")
+
+
+def _shared_problems(case: Case, prepared: bool) -> Iterator[Problem]:
+    """Return where ``{shared}`` is used though nothing is prepared."""
+    for name, side in (("reference", case.reference), ("candidate", case.candidate)):
+        texts: list[tuple[tuple[str | int, ...], str]] = [
+            *(((name, key, at), word) for key in ("command", "resume") for at, word in enumerate(getattr(side, key))),
+            *(((name, "environment", key), text) for key, text in side.environment.items()),
+        ]
+        for where, text in texts:
+            if "shared" in PLACEHOLDER.findall(text) and not prepared:
+                missing = "the case" if case.earlier is None else str(case.goes_on_from)
+                yield Problem(where, f"{{shared}} is used, and {missing} has no key 'prepare'")
 
 
 def _lone_problems(case: Case) -> Iterator[Problem]:
@@ -125,8 +167,8 @@ def _placeholder_problems(case: Case, where: tuple[str | int, ...], text: str) -
             yield Problem(where, f"unknown placeholder {{{found}}}{hint}")
         if found == "config" and case.config is None:
             yield Problem(where, "{config} is used, and the case has no key 'config'")
-        if found == "shared" and not case.prepare:
-            yield Problem(where, "{shared} is used, and the case has no key 'prepare'")
+        if found == "earlier" and case.goes_on_from is None:
+            yield Problem(where, "{earlier} is used, and the case has no key 'goes_on_from'")
         if found == "checkpoint" and "resume" not in where:
             yield Problem(where, "{checkpoint} is for the words of 'resume'")
         if found == "out" and where[0] == "prepare":

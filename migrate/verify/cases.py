@@ -27,7 +27,7 @@ Feature = Literal[
     "scaler",
     "schedule",
 ]
-PLACEHOLDERS = ("case", "checkpoint", "config", "out", "python", "seed", "shared")
+PLACEHOLDERS = ("case", "checkpoint", "config", "earlier", "out", "python", "seed", "shared")
 PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
 
@@ -37,7 +37,8 @@ class Side:
 
     Attributes:
         command: Its words; ``{python}``, ``{seed}``, ``{config}``, ``{out}`` (a fresh folder), ``{shared}`` (what
-            `Case.prepare` made) and ``{case}`` (where the case is) are filled in.
+            `Case.prepare` made), ``{earlier}`` (what the reference of `Case.goes_on_from` wrote) and ``{case}`` (where
+            the case is) are filled in.
         folder: Where it runs, relative to the case.
         code: Folders, relative to the case, that the code of the run must come from; nothing is asked without them.
         environment: Variables on top of the pinned ones; filled in like the command.
@@ -76,6 +77,23 @@ class Preparation:
     command: list[str]
     folder: str = "."
     environment: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """What a run reads and writes.
+
+    Attributes:
+        out: The folder that it writes.
+        shared: The folder that the preparation writes.
+        earlier: The folder that the reference wrote whose run goes on.
+        checkpoint: What a side goes on from; the words of `Side.resume` are for it.
+    """
+
+    out: Path
+    shared: Path
+    earlier: Path | None = None
+    checkpoint: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +176,8 @@ class Case:
         reference: The program that is right.
         candidate: The program that must do the same.
         prepare: What is run before both, in order, once for each seed.
+        goes_on_from: The file of another case, relative to this one; both sides go on from a checkpoint that its
+            reference wrote. What it prepared is this case's, too.
         config: A configuration for ``{config}``, relative to the case.
         seeds: Each gives a pair of runs.
         steps: Fewest optimizer steps that say anything.
@@ -179,12 +199,14 @@ class Case:
         equivalence: Compare metrics over seeds instead of steps.
         waivers: Exceptions.
         folder: Of the file; relative paths start here.
+        earlier: What `goes_on_from` names.
     """
 
     name: str = ""
     reference: Side
     candidate: Side
     prepare: list[Preparation] = field(default_factory=list)
+    goes_on_from: str | None = None
     config: str | None = None
     seeds: list[Count] = field(default_factory=lambda: [0])
     steps: Positive = 1
@@ -203,6 +225,7 @@ class Case:
     equivalence: Equivalent | None = None
     waivers: list[Waiver] = field(default_factory=list)
     folder: Path = Path()
+    earlier: Case | None = None
 
     def against_itself(self) -> Case:
         """Return the case for two runs of the reference: waivers and maps are for the candidate."""
@@ -217,13 +240,7 @@ class Case:
         )
 
     def filled(
-        self,
-        part: Side | Preparation,
-        seed: int,
-        out: Path,
-        shared: Path,
-        python: str,
-        checkpoint: Path | None = None,
+        self, part: Side | Preparation, seed: int, places: Places, python: str
     ) -> tuple[list[str], dict[str, str]]:
         """Return the command and the variables of a side or of the preparation with their placeholders filled in.
 
@@ -231,18 +248,19 @@ class Case:
         """
         values = {
             "case": str(self.folder.resolve()),
-            "checkpoint": str(checkpoint),
+            "checkpoint": str(places.checkpoint),
             "config": str((self.folder / (self.config or "")).resolve()),
-            "out": str(out),
+            "earlier": str(places.earlier),
+            "out": str(places.out),
             "python": python,
             "seed": str(seed),
-            "shared": str(shared),
+            "shared": str(places.shared),
         }
 
         def fill(text: str) -> str:
             return PLACEHOLDER.sub(lambda found: values[found[1]], text)
 
-        more = part.resume if checkpoint is not None and isinstance(part, Side) else []
+        more = part.resume if places.checkpoint is not None and isinstance(part, Side) else []
         return [fill(word) for word in (*part.command, *more)], {
             name: fill(text) for name, text in part.environment.items()
         }

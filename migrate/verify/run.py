@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ from migrate.verify.series import drift
 from migrate.verify.verdict import Outcome, Verdict, worst
 
 
-def run_case(case: Case, folder: Path) -> Iterator[Verdict]:
+def run_case(case: Case, folder: Path, ran: Mapping[int, Path] | None = None) -> Iterator[Verdict]:
     """Run a case for each of its seeds and yield a verdict for each, or one for all if metrics are compared.
 
     Args:
         case: What is compared.
         folder: For traces and what the sides write; one folder a seed is made in it.
+        ran: Where the case that this one goes on from has run, by seed; for others its reference runs first.
     """
     if case.equivalence is not None:
         # It imports scipy.
@@ -33,7 +34,7 @@ def run_case(case: Case, folder: Path) -> Iterator[Verdict]:
         yield compare_over_seeds(case, folder)
         return
     for seed in case.seeds:
-        runner = Runner(case, seed, folder / f"seed{seed}")
+        runner = Runner(case, seed, _folder(folder, seed), (ran or {}).get(seed))
         runner.folder.mkdir(parents=True, exist_ok=True)
         try:
             runner.prepare()
@@ -41,6 +42,21 @@ def run_case(case: Case, folder: Path) -> Iterator[Verdict]:
         except SideFailed as error:
             verdict = Verdict(case=case.name, outcome=Outcome.INCONCLUSIVE, reasons=(str(error),), notes=error.notes)
         yield dataclasses.replace(verdict, seed=seed, sides=runner.sides)
+
+
+def where_ran(folder: Path, verdicts: Sequence[Verdict]) -> dict[int, Path]:
+    """Return the folders, by seed, in which the reference of a case ran to its end.
+
+    Args:
+        folder: Of the case.
+        verdicts: Of the case.
+    """
+    ended = {one.seed for one in verdicts if one.sides.get("reference", {}).get("exit_code") == 0}
+    return {seed: _folder(folder, seed) for seed in ended if seed is not None}
+
+
+def _folder(folder: Path, seed: int) -> Path:
+    return folder / f"seed{seed}"
 
 
 def _run_pair(runner: Runner) -> Verdict:

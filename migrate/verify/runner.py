@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bem_core.errors import BemError
-from migrate.verify.cases import Case, Preparation, Side
+from migrate.verify.cases import Case, Places, Preparation, Side
 from migrate.verify.children import Finished, pinned_environment, run_quietly, run_side
 from migrate.verify.trace.reader import Trace, TraceError, read_trace
 from migrate.verify.trace.recording.settings import Settings
@@ -77,24 +77,55 @@ class Runner:
         case: What is run.
         seed: Fills ``{seed}``.
         folder: Where traces, states and what the sides write go.
+        ran: The folder of a runner of the case that this one goes on from, whose reference has run.
     """
 
     case: Case
     seed: int
     folder: Path
+    ran: Path | None = None
     sides: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def shared(self) -> Path:
         """Return the folder that the preparation writes and both sides read."""
-        return self.folder / "shared"
+        earlier = self._earlier
+        return self.folder / "shared" if earlier is None else earlier.shared
+
+    @property
+    def _earlier(self) -> Runner | None:
+        """Return the runner of the case that this one goes on from."""
+        case = self.case.earlier
+        return None if case is None else Runner(case, self.seed, self.ran or self.folder / "earlier")
+
+    def _out(self, name: str) -> Path:
+        """Return the folder of what a run writes."""
+        return self.folder / f"{name}.out"
+
+    def places(self, out: Path, checkpoint: Path | None = None) -> Places:
+        """Return what a run reads and writes.
+
+        Args:
+            out: The folder that it writes.
+            checkpoint: What it goes on from.
+        """
+        earlier = self._earlier
+        before = None if earlier is None else earlier._out("reference")
+        return Places(out=out, shared=self.shared, earlier=before, checkpoint=checkpoint)
 
     def prepare(self) -> None:
-        """Run what the case has to be run before both sides.
+        """Run what the case has to be run before both sides, and the reference that it goes on from.
 
         Raises:
             SideFailed: It failed.
         """
+        earlier = self._earlier
+        if earlier is not None and self.ran is None:
+            try:
+                earlier.prepare()
+                earlier.run_untraced("reference", earlier.case.reference)
+            except SideFailed as error:
+                raise SideFailed(f"{earlier.case.name}, from which it goes on: {error}", error.notes) from error
         if self.case.prepare:
             _empty(self.shared)
         for part in self.case.prepare:
@@ -102,7 +133,7 @@ class Runner:
 
     def _prepare(self, part: Preparation) -> None:
         case = self.case
-        words, variables = case.filled(part, self.seed, self.shared, self.shared, sys.executable)
+        words, variables = case.filled(part, self.seed, self.places(self.shared), sys.executable)
         _log.info("%s seed %d: preparation: %s", case.name, self.seed, shlex.join(words))
         environment = pinned_environment(case.threads, variables)
         failure, tail = run_quietly(words, case.folder / part.folder, environment, case.timeout_s)
@@ -115,9 +146,9 @@ class Runner:
             SideFailed: It failed.
         """
         case = self.case
-        out = self.folder / f"{name}.out"
+        out = self._out(name)
         _empty(out)
-        words, variables = case.filled(side, self.seed, out, self.shared, sys.executable)
+        words, variables = case.filled(side, self.seed, self.places(out), sys.executable)
         _log.info("%s seed %d: %s: %s", case.name, self.seed, name, shlex.join(words))
         environment = pinned_environment(case.threads, variables)
         start = time.monotonic()
@@ -139,7 +170,7 @@ class Runner:
             SideFailed: It wrote no trace.
         """
         case = self.case
-        out = self.folder / f"{name}.out"
+        out = self._out(name)
         _empty(out)
         named: dict[str, Any] = {key: list(getattr(side, key)) for key in ("expect", "metrics", "saves")}
         given = {"level": case.level, "determinism": case.determinism, **named, **settings}
@@ -148,7 +179,7 @@ class Runner:
         if "values_of" in given:
             places["values"] = str(values)
         options = Settings(**places, **given)
-        words, variables = case.filled(side, self.seed, out, self.shared, sys.executable, checkpoint)
+        words, variables = case.filled(side, self.seed, self.places(out, checkpoint), sys.executable)
         _log.info("%s seed %d: %s: %s", case.name, self.seed, name, shlex.join(words))
         environment = pinned_environment(case.threads, variables)
         finished = run_side(words, case.folder / side.folder, environment, options, case.timeout_s)

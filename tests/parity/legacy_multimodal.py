@@ -4,7 +4,7 @@ The folder has ``settings.json``, the questions and the images. It gets records 
 of the optimizer, weights, evaluations, and the checkpoint that the unified trainer goes on from.
 
 With one word more it does a part, without a record: ``cache`` encodes the images; ``train OUT`` trains with checkpoints
-in the folder OUT; ``begin`` trains to where ``resume OUT`` goes on from the checkpoint.
+in the folder OUT; ``resume OUT FILE`` goes on from one of them.
 """
 
 from __future__ import annotations
@@ -95,18 +95,14 @@ def begin(folder: Path, settings: dict[str, Any], train: list[Any], held_out: li
     return parts
 
 
-def do(folder: Path, job: str, out: str = "") -> Any:
+def do(folder: Path, job: str, out: str = "", file: str = "") -> Any:
     """Do a part; return the trainer: what it holds at the end is seen while it is there."""
     settings = json.loads((folder / "settings.json").read_text())
     torch.set_num_threads(1)
     train, held_out = rows_of(folder / "train.jsonl"), rows_of(folder / "eval.jsonl")
-    if job == "begin":
-        return begin(folder, settings, train, held_out)
-    name = "parts" if job == "resume" else "whole"
-    trainer = make_trainer(folder, settings, train, held_out, name, Path(out) if out else None)
+    trainer = make_trainer(folder, settings, train, held_out, "whole", Path(out) if out else None)
     if job == "cache":
         return trainer
-    file = str(folder / "parts" / f"checkpoint_step_{settings['joint']}.pt")
     if job == "resume":
         # As the method that resumes does, but for the random numbers, which it knows nothing of.
         trainer.load_checkpoint(file)

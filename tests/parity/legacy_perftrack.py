@@ -1,17 +1,16 @@
 """Trains variants with the old trainer and records it: python legacy_perftrack.py FOLDER RUN ...
 
 A run is a variant with settings, such as ``PT1`` or ``PT3:penalty=0.5:steps=40``, and is recorded in a folder of that
-name; with ``bare=1`` it is not recorded, with ``stop=1`` it ends at the joint. With ``from=FILE`` after
-the runs they go on from a checkpoint. It all happens in a process of its own, with the root of the old repository, this
-folder and the root of the project on the path, in this order: the old packages are ``src.bem2``, so that the base model
-can come from our ``bem_core``.
+name; with ``bare=1`` it is not recorded. With ``from=FILE`` after the runs they go on from a checkpoint. It all happens
+in a process of its own, with the root of the old repository, this folder and the root of the project on the path, in
+this order: the old packages are ``src.bem2``, so that the base model can come from our ``bem_core``.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +33,6 @@ CONFIGS = {
     "PT3": KroneckerConfig,
     "PT4": ResidualFiLMConfig,
 }
-
-
-class Stopped(Exception):
-    """A run was stopped at the joint."""
-
-
-class StoppingTrainer(PTTrainer):
-    """Ends after the first checkpoint."""
-
-    def _save_checkpoint(self, *args: Any) -> None:
-        super()._save_checkpoint(*args)
-        raise Stopped
 
 
 class ResumingTrainer(PTTrainer):
@@ -99,11 +86,6 @@ def train(
         budget_constraints=BudgetConstraints(baseline_params=sum(p.numel() for p in model.parameters())),
     )
     train_loader, eval_loader = task.legacy_loaders(joint=0 if file else task.JOINT)
-    if options.get("stop"):
-        trainer = StoppingTrainer(config)
-        with suppress(Stopped):
-            trainer.train_variant(model, train_loader, eval_loader, variant, folder)
-        return trainer, {}
     trainer = ResumingTrainer(config, file) if file else PTTrainer(config)
     with nullcontext() if options.get("bare") else recording(folder / "record.pt"):
         results = trainer.train_variant(model, train_loader, eval_loader, variant, folder)

@@ -1,8 +1,8 @@
 """Runs the old router in a process of its own: ``python legacy_router.py FOLDER JOB``, where the job is JSON.
 
 ``python legacy_router.py FOLDER bare PHASE [TRACES]`` trains as `router_task` says, without a record;
-``... FOLDER begin PHASE [TRACES]`` trains up to the joint, with checkpoints; ``... FOLDER resume FILE PHASE [TRACES]``
-goes on from one of them, without a record; and ``... FOLDER traces`` makes the traces for these.
+``... FOLDER resume FILE PHASE [TRACES]`` goes on from one of its checkpoints; and ``... FOLDER traces`` makes the
+traces for these.
 
 FOLDER gets ``record.pt`` (see `recording`), ``initial.pt`` and ``final.pt`` (state dicts), ``results.json`` (what the
 trainer returned), and the checkpoints of the trainer. With ``joint`` the generators are seeded anew after the
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from bem2.router.training import create_bc_trainer, create_pg_trainer
 from recording import recording
-from router_task import begun_job, resumed_job, trace_jobs, training_job
+from router_task import resumed_job, trace_jobs, training_job
 
 from bem2.router.agentic_router import create_agentic_router
 from bem2.router.composition_engine import create_composition_engine
@@ -107,9 +107,6 @@ def main(folder: Path, word: str, *more: str) -> Any:
             make_traces(folder, job)
     elif word == "bare":
         return train_bare(folder, training_job(more[0], Path(more[-1])))
-    elif word == "begin":
-        trainer, arguments = trainer_of(begun_job(more[0], Path(more[-1])))
-        trainer.train(*arguments, output_dir=str(folder))
     elif word == "resume":
         return train_bare(folder, resumed_job(more[1], Path(more[-1])), Path(more[0]))
     else:

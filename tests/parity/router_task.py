@@ -56,17 +56,9 @@ def training_job(phase: str, traces: Path | None = None, **more: Any) -> dict[st
     return common | own | {"training": training} | more
 
 
-def begun_job(phase: str, traces: Path) -> dict[str, Any]:
-    """Return the job of a training that ends at the joint."""
-    return _shortened(training_job(phase, traces), DONE[phase])
-
-
 def resumed_job(phase: str, traces: Path) -> dict[str, Any]:
     """Return the job of the part after the joint; no step depends on the number of its epoch or episode."""
-    return _shortened(training_job(phase, traces), (EPOCHS if phase == "bc" else EPISODES) - DONE[phase])
-
-
-def _shortened(job: dict[str, Any], count: int) -> dict[str, Any]:
-    if job["phase"] == "pg":
-        return job | {"episodes": count}
-    return job | {"training": job["training"] | {"num_epochs": count}}
+    job = training_job(phase, traces)
+    if phase == "pg":
+        return job | {"episodes": EPISODES - DONE[phase]}
+    return job | {"training": job["training"] | {"num_epochs": EPOCHS - DONE[phase]}}

@@ -1,8 +1,8 @@
 """The training of `legacy_multimodal` by the unified trainer: python -m tests.parity.unified_multimodal JOB.
 
 JOB is ``prepare FOLDER``, which writes questions, images and settings for both sides; ``train FOLDER RUN``; or
-``resume FOLDER RUN``, which goes on from what ``legacy_multimodal.py FOLDER begin`` left. Pairs such as
-``learning_rate=0.1`` change options of the training.
+``resume FOLDER RUN FILE``, which goes on from a checkpoint of the old trainer. Pairs such as ``learning_rate=0.1``
+change options of the training.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from tests.multimodal.files import write_questions
 from tests.parity.options import options_of
 
 DIM, SEED, JOINT_SEED = 32, 11, 12
-STEPS, ACCUMULATION = 800, 4
+STEPS, ACCUMULATION = 400, 2
 # A shorter run that is stopped and goes on.
-PARTS, JOINT = 160, 80
-SHORT = {"max_steps": PARTS, "warmup_steps": 16, "eval_steps": 60}
+PARTS, JOINT = 80, 40
+SHORT = {"max_steps": PARTS, "warmup_steps": 8, "eval_steps": 30}
 
 
 def prepare(folder: Path, seed: int = SEED) -> None:
@@ -47,8 +47,8 @@ def prepare(folder: Path, seed: int = SEED) -> None:
         "seed": seed,
         "joint": JOINT,
         "joint_seed": JOINT_SEED,
-        "whole": training | {"max_steps": STEPS, "warmup_steps": 80, "evaluation_steps": 300},
-        "parts": training | {"max_steps": PARTS, "warmup_steps": 16, "evaluation_steps": 60},
+        "whole": training | {"max_steps": STEPS, "warmup_steps": 40, "evaluation_steps": 150},
+        "parts": training | {"max_steps": PARTS, "warmup_steps": 8, "evaluation_steps": 30},
     }
     (folder / "settings.json").write_text(json.dumps(settings))
 
@@ -58,9 +58,10 @@ def make_trainer(reference: Path, run: Path, token_level: bool = False, **traini
         "max_steps": STEPS,
         "learning_rate": 5e-3,
         "weight_decay": 1e-5,
-        "warmup_steps": 80,
+        "warmup_steps": 40,
         "batch_size": 4,
-        "eval_steps": 300,
+        "gradient_accumulation_steps": ACCUMULATION,
+        "eval_steps": 150,
         "save_strategy": "no",
         "seed": SEED,
     }
@@ -89,11 +90,11 @@ def main(job: str, folder: Path, run: str = "", *given: str) -> MultimodalTraine
     if job == "prepare":
         prepare(folder, **options_of(word for word in (run, *given) if word))
         return None
-    resumed = job == "resume"
-    trainer = make_trainer(folder, Path(run), token_level=resumed, **(SHORT if resumed else {}) | options_of(given))
-    if resumed:
+    old, given = (given[0], given[1:]) if job == "resume" else ("", given)
+    trainer = make_trainer(folder, Path(run), **options_of(given))
+    if old:
         trainer.setup_training()
-        trainer.resume_from(folder / "parts" / f"checkpoint_step_{JOINT}.pt")
+        trainer.resume_from(Path(old))
         seed_everything(JOINT_SEED)
     trainer.train()
     return trainer

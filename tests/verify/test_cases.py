@@ -8,6 +8,7 @@ import pytest
 
 from bem_core.errors import BemError
 from migrate.verify.case_files import CaseError, load_case
+from migrate.verify.cases import Places
 
 SIDES = "reference: {command: [python, a.py]}\ncandidate: {command: [python, b.py]}\n"
 WAIVER = "{id: W1, reason: rounding, channel: losses, expires: 2027-01-01}"
@@ -36,7 +37,7 @@ names: {'a\\.(.*)': 'b.\\1'}
 waivers: [{id: W1, reason: rounding, channel: losses, expires: 2027-01-01}]
 """
     case = load_case(written(tmp_path, text))
-    words, variables = case.filled(case.reference, 2, Path("/out"), Path("/both"), "/bin/python3")
+    words, variables = case.filled(case.reference, 2, Places(out=Path("/out"), shared=Path("/both")), "/bin/python3")
     assert words == ["/bin/python3", "train.py", "--seed=2", str(tmp_path / "tiny.yaml"), "/out/x", "/both/data"]
     assert variables == {"PYTHONPATH": str(tmp_path / "old")}
     assert (case.name, case.folder, case.waivers[0].id) == ("case", tmp_path, "W1")
@@ -138,3 +139,32 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(BemError) as caught:
         load_case(written(tmp_path, text))
     assert str(caught.value).startswith("4 problems in ")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("goes_on_from: none.yaml\n" + SIDES, "goes_on_from: there is no file", id="no file"),
+        pytest.param("goes_on_from: other.yaml\n" + SIDES, "other.yaml:", id="the other is wrong"),
+        pytest.param("goes_on_from: third.yaml\n" + SIDES, "third.yaml:3:15: goes_on_from: case.yaml", id="two"),
+        pytest.param(
+            "goes_on_from: good.yaml\nprepare: [{command: [a]}]\n" + SIDES, "expected none of its own", id="prepares"
+        ),
+        pytest.param(
+            "goes_on_from: good.yaml\nreference: {command: ['{shared}']}\ncandidate: {command: [b]}",
+            "reference.command.0: {shared} is used, and good.yaml has no key 'prepare'",
+            id="nothing shared",
+        ),
+        pytest.param(
+            "reference: {command: ['{earlier}']}\ncandidate: {command: [b]}",
+            "no key 'goes_on_from'",
+            id="nothing earlier",
+        ),
+    ],
+)
+def test_mistakes_in_what_a_case_goes_on_from(text: str, expected: str, tmp_path: Path) -> None:
+    for name, other in (("other", "steps: 0"), ("third", "goes_on_from: good.yaml"), ("good", "")):
+        (tmp_path / f"{name}.yaml").write_text(SIDES + other)
+    with pytest.raises(CaseError) as caught:
+        load_case(written(tmp_path, text))
+    assert expected in str(caught.value)

@@ -100,7 +100,7 @@ class Training:
             case = dataclasses.replace(case, prepare=[first, *others])
         runner = Runner(case, case.seeds[0], place)
         place.mkdir(parents=True, exist_ok=True)
-        if not runner.shared.exists():
+        if not (runner.places(place).earlier or runner.shared).exists():
             runner.prepare()
             if self.settings:
                 _change(runner.shared / "settings.json", self.settings)
@@ -137,7 +137,9 @@ class Training:
             for name, value in values.items():
                 setattr(importlib.import_module(f"tests.parity.{module}"), name, value)
         out.mkdir(parents=True, exist_ok=True)
-        words, _ = case.filled(case.candidate, case.seeds[0], out, self.place(folder) / "shared", sys.executable)
+        seed = case.seeds[0]
+        places = Runner(case, seed, self.place(folder)).places(out)
+        words, _ = case.filled(case.candidate, seed, places, sys.executable)
         _, _, module, *given = words
         sys.argv = [module, *given, *self.ours]
         return runpy.run_module(module, run_name="__main__", alter_sys=True)
@@ -162,7 +164,7 @@ def _perftrack(case: str) -> Training:
     return Training(case=case, steps=48, constants=constants, ours=("save_steps=25",))
 
 
-_MULTIMODAL = {"max_steps": 160, "warmup_steps": 24, "evaluation_steps": 60}
+_MULTIMODAL = {"max_steps": 80, "warmup_steps": 12, "evaluation_steps": 30}
 
 TRAININGS: dict[str, Training] = {
     one.case: one
@@ -174,12 +176,12 @@ TRAININGS: dict[str, Training] = {
             case="multimodal",
             steps=40,
             settings=_MULTIMODAL,
-            ours=("max_steps=160", "warmup_steps=24", "eval_steps=60", "save_steps=60"),
+            ours=("max_steps=80", "warmup_steps=12", "eval_steps=30", "save_steps=30"),
         ),
         *map(_perftrack, ("pt1", "pt2", "pt3", "pt4")),
         Training(case="router_bc_resumed", steps=100),
         Training(case="safety_resumed", steps=60),
-        Training(case="multimodal_resumed", steps=20),
+        Training(case="multimodal_resumed", steps=50),
         Training(case="pt4_resumed", steps=100),
     )
 }
