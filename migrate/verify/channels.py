@@ -82,16 +82,38 @@ def _generators(rngs: Sequence[Mapping[str, Mapping[str, Any]]], drawn: set[str]
 
 def _phase_before_draws(one: Step, other: Step, drawn: set[str]) -> str | None:
     """Return the phase of what differs while generators are the same yet, and makes models draw another number."""
-    for first, second in zip(one.forwards, other.forwards, strict=False):
+    calls = [sum(call["grad"] for call in step.forwards) for step in (one, other)]
+    passes = [len(step.losses) for step in (one, other)]
+    # Where a pass calls models as often on both sides, call by call; else how each pass begins.
+    alike = calls[0] * passes[1] == calls[1] * passes[0] or passes[0] == passes[1]
+    pair = (one.forwards, other.forwards) if alike else (_first_calls(one), _first_calls(other))
+    parted: set[str] = set()
+    for first, second in zip(*pair, strict=False):
         states = [call.get("rng") or {} for call in (first, second)]
         names = drawn & states[0].keys() & states[1].keys()
-        if not names or any(states[0][name] != states[1][name] for name in names):
+        parted |= {name for name in names if states[0][name] != states[1][name]}
+        # A side that draws the samples of all its passes first has drawn for more of them.
+        if not names - parted or (parted and passes[0] == passes[1]):
             return None
-        if first.get("inputs") != second.get("inputs"):
+        if alike and first.get("inputs") != second.get("inputs"):
             return "data"
-    calls = [sum(call["grad"] for call in step.forwards) for step in (one, other)]
     # All that both call begins with the same generators.
-    return "backward" if calls[0] != calls[1] and len(one.losses) != len(other.losses) else None
+    return "backward" if any(calls) and passes[0] != passes[1] else None
+
+
+def _first_calls(step: Step) -> list[Values]:
+    """Return the first call with gradients of each backward pass."""
+    found: list[Values] = []
+    calls, begins = iter(step.forwards), True
+    for event in step.phases:
+        if event.startswith("forward:"):
+            call = next(calls)
+            if begins and call["grad"]:
+                found.append(call)
+                begins = False
+        elif event in ("backward", "grad"):
+            begins = True
+    return found
 
 
 def _windows_thrown_away(one: Step, other: Step) -> list[int]:

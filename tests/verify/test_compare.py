@@ -470,3 +470,42 @@ def test_a_model_that_stays_in_evaluation_mode_is_found_in_the_next_step(tmp_pat
     first = compare(pair[0], pair[1], plain_case()).first
     assert first is not None
     assert (first.step, first.phase) == (3, "mode"), first
+
+
+class ByParts(Small):
+    """Calls the parts of the model, one after the other."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        model: Any = self.model
+        return model.head(model.block(model.batch_norm(model.inputs(features))))  # type: ignore[no-any-return]
+
+
+class Ahead(Small):
+    """Draws for all micro-batches of a step before the first one."""
+
+    def update(self, window: list[Any]) -> None:
+        self.prepared = [Small.augment(self, batch) for batch in window]
+        super().update(window)
+
+    def augment(self, batch: Any) -> Any:
+        return self.prepared.pop(0)
+
+
+class AheadWithMore(Ahead):
+    window = 3
+
+
+class AheadWithOneDraw(Ahead):
+    def reset(self) -> None:
+        super().reset()
+        torch.rand(1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "phase"), [(Ahead, None), (AheadWithMore, "backward"), (AheadWithOneDraw, "rng")], ids=lambda one: str(one)
+)
+def test_more_passes_in_a_step_are_why_more_is_drawn(kind: type[Toy], phase: str | None, runs: Runs) -> None:
+    """Also where a side calls the model in another way, and one draws for all passes before the first."""
+    found = compare(runs(ByParts), runs(kind), plain_case()).first
+    assert (found and found.phase) == phase
+    assert found is None or found.step == 1
