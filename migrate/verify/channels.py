@@ -185,11 +185,22 @@ def _clipped_alike(one: Step, other: Step) -> bool:
 
 def _only_clip_differs(one: Step, other: Step) -> bool:
     """Tell whether clipping, and nothing before it, can be why gradients differ: they are recorded after it."""
-    norms = [[clip.get("norm") for clip in step.clips] for step in (one, other)]
     if not _clipped_alike(one, other):
         return True
-    limits = [[clip.get(key) for clip in step.clips for key in ("max_norm", "coefficient")] for step in (one, other)]
+    norms = _norms(one, other)
+    limits = [[_limits(clip) for clip in step.clips] for step in (one, other)]
     return norms[0] == norms[1] and limits[0] != limits[1]
+
+
+def _limits(clip: Values) -> list[Any]:
+    return [clip.get(key) for key in ("max_norm", "coefficient")]
+
+
+def _norms(one: Step, other: Step) -> list[list[Any]]:
+    """Return the norms before clipping of both sides, but for those after a clip that differs: they come from it."""
+    scaled = (_limits(first) != _limits(second) for first, second in zip(one.clips, other.clips, strict=False))
+    last = next((number for number, differs in enumerate(scaled, 1) if differs), None)
+    return [[clip.get("norm") for clip in step.clips[:last]] for step in (one, other)]
 
 
 def _compare_clips(collector: Collector, where: int, one: Step, other: Step) -> None:
@@ -205,7 +216,7 @@ def _compare_clips(collector: Collector, where: int, one: Step, other: Step) -> 
     collector.compare(where, "clip", pair)
     # The norm before clipping is one of gradients.
     if _clipped_alike(one, other):
-        collector.compare(where, "norm", [_numbered([c.get("norm") for c in s.clips]) for s in (one, other)])
+        collector.compare(where, "norm", [_numbered(norms) for norms in _norms(one, other)])
 
 
 def _compare_hyper(collector: Collector, where: int, sides: Sides) -> bool:

@@ -13,12 +13,14 @@ import pytest
 
 from migrate.verify.case_files import load_case
 from migrate.verify.cases import Case, Side
+from migrate.verify.parallel import run_cases
 from migrate.verify.run import run_case
 from migrate.verify.verdict import Divergence, Localised, Outcome, Verdict
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "tests" / "parity" / "cases"
 CASES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+TRAININGS = ("router_bc", "router_pg", "safety", "multimodal", "pt1", "pt2", "pt3", "pt4")
 QUICK = ("pt1", "router_bc")
 
 
@@ -35,20 +37,20 @@ def changed(name: str, *options: str) -> Case:
 
 
 def test_every_training_has_a_case() -> None:
-    trainings = {"router_bc", "router_pg", "safety", "multimodal", "pt1", "pt2", "pt3", "pt4"}
-    assert trainings <= set(CASES)
+    assert sorted([*TRAININGS, *(f"{name}_resumed" for name in TRAININGS)]) == CASES
     cases = [load_case(FOLDER / f"{name}.yaml") for name in CASES]
-    assert all(case.steps >= 200 for case in cases if case.name in trainings)
+    assert all(case.steps >= 200 for case in cases if case.name in TRAININGS)
     # Bit for bit, without exceptions.
     assert not any(case.waivers or case.tolerance or case.equivalence for case in cases)
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in CASES]
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in TRAININGS]
 )
 def test_both_sides_are_identical(name: str, tmp_path: Path) -> None:
-    verdict = verdict_of(changed(name), tmp_path)
-    assert verdict.outcome is Outcome.IDENTICAL, (verdict.reasons, verdict.notes)
+    """Also where they go on from what the old trainer saved."""
+    for verdict in run_cases([changed(name), changed(f"{name}_resumed")], tmp_path):
+        assert verdict.outcome is Outcome.IDENTICAL, (verdict.case, verdict.reasons, verdict.notes)
 
 
 @pytest.mark.parametrize(
@@ -89,10 +91,8 @@ def test_another_metric_is_a_difference(tmp_path: Path) -> None:
 
 
 def test_every_training_goes_on_from_an_old_checkpoint() -> None:
-    resumed = {
-        name.removesuffix("_resumed"): load_case(FOLDER / f"{name}.yaml") for name in CASES if "_resumed" in name
-    }
-    assert resumed.keys() == {name for name in CASES if "_resumed" not in name}
+    resumed = {name: load_case(FOLDER / f"{name}_resumed.yaml") for name in TRAININGS}
+    assert all(case.goes_on_from == f"{name}.yaml" for name, case in resumed.items())
     # A file of the old safety pipeline has no optimizer.
     assert {name for name, case in resumed.items() if "resume" not in case.features} == {"safety"}
 

@@ -509,3 +509,22 @@ def test_more_passes_in_a_step_are_why_more_is_drawn(kind: type[Toy], phase: str
     found = compare(runs(ByParts), runs(kind), plain_case()).first
     assert (found and found.phase) == phase
     assert found is None or found.step == 1
+
+
+class ClippedTwice(Small):
+    """Clips after each micro-batch."""
+
+    def micro_step(self, batch: Any, window: list[Any], number: int) -> None:
+        super().micro_step(batch, window, number)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 0.2 if self.step != self.at or number else 0.1)
+
+    def clip(self) -> None:
+        pass
+
+
+def test_a_norm_after_another_clip_comes_from_it(tmp_path: Path) -> None:
+    pair = [ClippedTwice(tmp_path, at).record(tmp_path / f"{at}.trace") for at in (0, 2)]
+    found = compare(*pair, plain_case())
+    assert found.first is not None
+    assert (found.first.step, found.first.phase, found.first.key) == (2, "clip", "1 max_norm")
+    assert not [one for one in found.divergences if (one.step, one.channel) == (2, "norm")]

@@ -83,15 +83,15 @@ def _(run: Run) -> None:
     run.around(Loop, "_divisors", divisors)
 
 
-@fault("rng", "a window has a micro-batch less", MULTIMODAL)
+@fault("backward", "a window has a micro-batch less", MULTIMODAL)
 def _(run: Run) -> None:
-    """Fewer samples are drawn."""
+    """Fewer samples are drawn, because the model is called less."""
 
     def step(original: Any, loop: Any, window: Any) -> Any:
         # The next window is taken when this is done.
         found = original(loop, window)
         if run.next_hit:
-            loop._accumulate = 3
+            loop._accumulate -= 1
             run.effect()
         return found
 
