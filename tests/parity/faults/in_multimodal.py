@@ -91,7 +91,7 @@ def _(run: Run) -> None:
         # The next window is taken when this is done.
         found = original(loop, window)
         if run.next_hit:
-            loop._accumulate -= 1
+            loop._accumulate = 1
             run.effect()
         return found
 
