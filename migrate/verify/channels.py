@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from migrate.verify import views
-from migrate.verify.collector import Collector
+from migrate.verify import clips, views
+from migrate.verify.collector import Collector, numbered
 from migrate.verify.phases import EVENT_PHASES
 from migrate.verify.trace.reader import TENSOR_KINDS, Checkpoint, Evaluation, Events, Step, Trace
 from migrate.verify.views import View
 
-_CLIP_SETTINGS = ("kind", "max_norm", "norm_type")
 Values = Mapping[str, Any]
 Sides = tuple[tuple[View, Step], tuple[View, Step]]
 
@@ -44,18 +43,14 @@ def compare_step(collector: Collector, where: int, sides: Sides, drawn: set[str]
     collector.compare(where, "rng", _generators([one.rng, other.rng], drawn), phase)
     _compare_losses(collector, where, one, other)
     _compare_components(collector, where, one, other)
-    _compare_clips(collector, where, one, other)
-    collector.compare(where, "scaler", [_numbered(step.scaler) for _, step in sides])
-    after_clip = _only_clip_differs(one, other)
+    clips.compare_clips(collector, where, one, other)
+    collector.compare(where, "scaler", [numbered(step.scaler) for _, step in sides])
+    after_clip = clips.only_clip_differs(one, other)
     for kind in TENSOR_KINDS:
         phase = "clip" if after_clip and kind == "gradients" else None
         collector.compare(where, kind, _tensors(sides, kind), phase)
     _compare_order(collector, where, sides)
     return True
-
-
-def _numbered(values: Sequence[Any]) -> dict[str, Any]:
-    return {str(number): value for number, value in enumerate(values, 1)}
 
 
 def _shared(one: Values, other: Values) -> list[Values]:
@@ -134,7 +129,7 @@ def _compare_losses(collector: Collector, where: int, one: Step, other: Step) ->
     if len(one.losses) != len(other.losses):
         pair = [views.effective_losses(step, step.optimizer) for step in (one, other)]
     phase = "backward" if len(pair[0]) != len(pair[1]) else None
-    collector.compare(where, "losses", [_numbered(losses) for losses in pair], phase)
+    collector.compare(where, "losses", [numbered(losses) for losses in pair], phase)
 
 
 def _compare_components(collector: Collector, where: int, one: Events, other: Events, phase: str | None = None) -> None:
@@ -147,82 +142,10 @@ def _compare_components(collector: Collector, where: int, one: Events, other: Ev
         collector.compare(where, "components", pair, phase)
 
 
-def _clip_places(step: Step) -> list[int]:
-    return [at for at, event in enumerate(views.order(step, step.optimizer)) if event == "clip"]
-
-
-def _same_tensors(clips: tuple[Values, Values], missing: Sequence[int]) -> bool:
-    """Tell whether two clips are of the same tensors: one without a gradient may be given or not.
-
-    Where as many are given and one lacks its gradient, that is no matter of clipping; nor is it where as many more are
-    clipped as lack none.
-
-    Args:
-        clips: Of both sides.
-        missing: How many trained tensors of each side have no gradient, as far as that is known.
-    """
-    one, other = clips
-    if any(one.get(key) == other.get(key) for key in ("num", "with_gradient")):
-        return True
-    counts = [clip.get("with_gradient") for clip in clips]
-    sums = {count + none for count, none in zip(counts, missing, strict=True) if count is not None}
-    return None not in counts and len(sums) == 1
-
-
-def _missing(*steps: Step) -> list[int]:
-    """Return how many trained tensors have no gradient, in each of some steps."""
-    return [sum(digest is None for digest in step.tensors.get("gradients", {}).values()) for step in steps]
-
-
-def _clipped_alike(one: Step, other: Step) -> bool:
-    """Tell whether both clip the same gradients in the same way, as must be for norms to be of the same."""
-    settings = [[(clip.get("kind"), clip.get("norm_type")) for clip in step.clips] for step in (one, other)]
-    if settings[0] != settings[1] or _clip_places(one) != _clip_places(other):
-        return False
-    missing = _missing(one, other)
-    return all(_same_tensors(pair, missing) for pair in zip(one.clips, other.clips, strict=True))
-
-
-def _only_clip_differs(one: Step, other: Step) -> bool:
-    """Tell whether clipping, and nothing before it, can be why gradients differ: they are recorded after it."""
-    if not _clipped_alike(one, other):
-        return True
-    norms = _norms(one, other)
-    limits = [[_limits(clip) for clip in step.clips] for step in (one, other)]
-    return norms[0] == norms[1] and limits[0] != limits[1]
-
-
-def _limits(clip: Values) -> list[Any]:
-    return [clip.get(key) for key in ("max_norm", "coefficient")]
-
-
-def _norms(one: Step, other: Step) -> list[list[Any]]:
-    """Return the norms before clipping of both sides, but for those after a clip that differs: they come from it."""
-    scaled = (_limits(first) != _limits(second) for first, second in zip(one.clips, other.clips, strict=False))
-    last = next((number for number, differs in enumerate(scaled, 1) if differs), None)
-    return [[clip.get("norm") for clip in step.clips[:last]] for step in (one, other)]
-
-
-def _compare_clips(collector: Collector, where: int, one: Step, other: Step) -> None:
-    pair: list[dict[str, Any]] = [{}, {}]
-    for values, step in zip(pair, (one, other), strict=True):
-        for number, clip in enumerate(step.clips, 1):
-            values |= {f"{number} {key}": clip.get(key) for key in (*_CLIP_SETTINGS, "coefficient")}
-    missing = _missing(one, other)
-    for number, clips in enumerate(zip(one.clips, other.clips, strict=False), 1):
-        if not _same_tensors(clips, missing):
-            for values, clip in zip(pair, clips, strict=True):
-                values[f"{number} tensors"] = clip.get("with_gradient", clip.get("num"))
-    collector.compare(where, "clip", pair)
-    # The norm before clipping is one of gradients.
-    if _clipped_alike(one, other):
-        collector.compare(where, "norm", [_numbered(norms) for norms in _norms(one, other)])
-
-
 def _compare_hyper(collector: Collector, where: int, sides: Sides) -> bool:
     groups = [views.hyper(step) for _, step in sides]
     members = [view.members(step) for view, step in sides]
-    collector.compare(where, "groups", [_numbered(names) for names in members])
+    collector.compare(where, "groups", [numbered(names) for names in members])
     if members[0] == members[1]:
         pair = [
             {f"group {number} {key}": value for number, group in enumerate(one, 1) for key, value in group.items()}
@@ -359,7 +282,7 @@ def calls_agree(one: Events, other: Events, channel: str) -> bool:
 
 def gradients_agree(one: Step, other: Step) -> bool:
     """Tell whether backward passes gave the same gradients, as far as can be told: they are recorded after clipping."""
-    if _only_clip_differs(one, other):
+    if clips.only_clip_differs(one, other):
         return True
     norms = [[clip.get("norm") for clip in step.clips] for step in (one, other)]
     return one.roots.get("gradients") == other.roots.get("gradients") and norms[0] == norms[1]
@@ -393,7 +316,7 @@ def compare_evaluation(
     for name, word in (("rng_before", "before"), ("rng", "after"))[: 2 if left else 1]:
         pair = _generators([getattr(side, name) for side in (one, other)], drawn)
         collector.compare(where, "rng", [{f"{word} evaluation: {k}": v for k, v in side.items()} for side in pair])
-    batches = [_numbered([batch[samples] for batch in side.batches]) for side in (one, other)]
+    batches = [numbered([batch[samples] for batch in side.batches]) for side in (one, other)]
     if all(batches):
         collector.compare(where, "data", batches if left else _shared(*batches), "evaluation")
     if not left:

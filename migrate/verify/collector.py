@@ -132,3 +132,8 @@ def shown(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(shown, value))}]"
     return str(value)
+
+
+def numbered(values: Sequence[Any]) -> dict[str, Any]:
+    """Return values by their numbers, from 1, as `Collector.compare` wants them."""
+    return {str(number): value for number, value in enumerate(values, 1)}
