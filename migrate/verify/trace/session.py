@@ -16,7 +16,7 @@ import torch
 from bem_core import __version__
 from bem_core.errors import BemError, nearest
 from migrate.verify.trace.recording.fingerprint import start
-from migrate.verify.trace.recording.importing import AfterImport
+from migrate.verify.trace.recording.importing import AroundImport, calling
 from migrate.verify.trace.recording.installing import installed
 from migrate.verify.trace.recording.recorder import Recorder
 from migrate.verify.trace.recording.settings import LEVELS, Settings, by_module, watched_modules
@@ -117,7 +117,7 @@ def _recorded(recorder: Recorder) -> Iterator[Session]:
             if module in sys.modules:
                 named.module_is_there(module)
             else:
-                finder.waiting[module] = partial(named.module_is_there, module)
+                finder.waiting[module] = partial(calling, named.module_is_there, module)
         try:
             yield Session(recorder)
         except BaseException as error:
@@ -128,8 +128,8 @@ def _recorded(recorder: Recorder) -> Iterator[Session]:
 
 
 @contextmanager
-def _imports_watched() -> Iterator[AfterImport]:
-    finder = AfterImport()
+def _imports_watched() -> Iterator[AroundImport]:
+    finder = AroundImport()
     sys.meta_path.insert(0, finder)
     try:
         yield finder

@@ -132,6 +132,44 @@ def test_draws_of_numpy_are_seen_whenever_it_is_loaded(first: str, program: Path
     assert draws[1][0]["at"][0].startswith("train.py:10 ")
 
 
+GARBAGE = """
+    import gc, sys, weakref
+    gc.{switch}()
+    loading, collected = [], []
+    gc.callbacks.append(lambda phase, info: collected.append(info) if loading and info["generation"] == 2 else None)
+
+    class Node:
+        pass
+
+    loading = [True]
+    import torch
+    loading = []
+    switched = [gc.isenabled()]
+    weight = torch.nn.Parameter(torch.ones(1))
+    loading = ["torch._dynamo" not in sys.modules]
+    optimizer = torch.optim.SGD([weight], lr=0.1)  # It loads `torch._dynamo`.
+    loading = []
+    switched += [gc.isenabled(), "torch._dynamo" in sys.modules]
+    weight.sum().backward()
+    optimizer.step()
+    node = Node()
+    node.itself = node
+    gone = weakref.ref(node)
+    del node
+    gc.collect()
+    print(len(collected), switched, gone(), any(one is weight for one in gc.get_objects()))
+"""
+
+
+@pytest.mark.parametrize(("switch", "is_enabled"), [("enable", True), ("disable", False)])
+def test_garbage_is_collected_as_ever_but_not_while_torch_loads(
+    switch: str, is_enabled: bool, program: Path, run_cli: Run
+) -> None:
+    program.write_text(dedent(GARBAGE.format(switch=switch)))
+    done = trace(run_cli, sys.executable, "train.py")
+    assert done.stdout.splitlines()[0] == f"0 {[is_enabled, is_enabled, True]} None True"
+
+
 @pytest.mark.parametrize(
     ("how", "problem", "told"),
     [

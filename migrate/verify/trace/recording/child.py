@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
-from .importing import AfterImport
+from .importing import AroundImport, calling
 from .settings import VARIABLE, Settings, watched_modules
+
+# Loaded with the first optimizer.
+_DYNAMO = "torch._dynamo"
 
 _keep_open = contextlib.ExitStack()
 
@@ -48,11 +52,33 @@ def start() -> None:
     if not text:
         return
     process = _Process(Settings.loads(text))
-    finder = AfterImport()
-    finder.waiting["torch"] = process.torch_is_there
+    finder = AroundImport()
+    finder.waiting["torch"] = partial(_torch_loads, process)
+    finder.waiting[_DYNAMO] = _uncollected
     for module in watched_modules(process.settings):
-        finder.waiting[module] = partial(_is_there, process, module)
+        finder.waiting[module] = partial(calling, _is_there, process, module)
     sys.meta_path.insert(0, finder)
+
+
+@contextlib.contextmanager
+def _torch_loads(process: _Process) -> Iterator[None]:
+    with _uncollected():
+        yield
+    # A million objects that live as long as the process: collections in it and at its end need not look at them.
+    gc.freeze()
+    process.torch_is_there()
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Have no garbage collected in a block that makes many objects and hardly any garbage."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _is_there(process: _Process, module: str) -> None:
