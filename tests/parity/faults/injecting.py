@@ -1,6 +1,6 @@
 """Puts faults into the project's trainings, each in a process of its own, and says what was found.
 
-    python -m tests.parity.faults.injecting FOLDER [--trainings NAME ...] [--faults TEXT] [--sample N] [--seed N]
+    python -m tests.parity.faults.injecting FOLDER [--trainings NAME ...] [--faults TEXT] [--sample N | --each-once]
 
 It starts itself again with the environment that the reference gets. Each line of its output is a JSON object: of an
 injection (`running.Injected`), or of a run without a fault (`fault` is null).
@@ -95,6 +95,11 @@ def injections(
     return [chance.choice(by_fault[name]) for name in names]
 
 
+def each_once(faults: list[Fault], seed: int) -> list[tuple[Fault, str]]:
+    """Return each fault with one of the trainings that it can be in."""
+    return injections(faults, list(TRAININGS), random.Random(seed), len(faults))
+
+
 def warm_up(trainings: list[str]) -> None:
     """Import what children would have to import each."""
     torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])  # It imports the compiler.
@@ -105,10 +110,12 @@ def warm_up(trainings: list[str]) -> None:
 
 def results(given: argparse.Namespace) -> Iterator[Injected]:
     """Record references, put faults in, and yield what became of them."""
-    chance = random.Random(given.seed)
     chosen = [one for one in FAULTS if given.faults in one.name]
     warm_up(given.trainings)
-    pairs = injections(chosen, given.trainings, chance, given.sample)
+    if given.each_once:
+        pairs = each_once(chosen, given.seed)
+    else:
+        pairs = injections(chosen, given.trainings, random.Random(given.seed), given.sample)
     for name in given.trainings:
         own = [fault for fault, training in pairs if training == name]
         if not own and not given.identical:
@@ -144,6 +151,9 @@ def main() -> None:
     parser.add_argument("--trainings", nargs="+", default=list(TRAININGS), choices=list(TRAININGS))
     parser.add_argument("--faults", default="", help="only those whose name has this in it")
     parser.add_argument("--sample", type=int, default=0, help="so many faults, each in one training")
+    parser.add_argument(
+        "--each-once", action="store_true", help="each fault in one of all trainings; those in the ones named are run"
+    )
     parser.add_argument(
         "--identical", type=int, default=0, help="runs without a fault, of each training, each with another seed"
     )

@@ -22,7 +22,7 @@ from bem_core.utils.digest import digest as digest_of_core
 from migrate.verify.cases import plain_case
 from migrate.verify.compare import compare
 from migrate.verify.trace.reader import Trace, read_trace
-from migrate.verify.trace.recording.digests import tensor_digest
+from migrate.verify.trace.recording.digests import Slots, tensor_digest
 from migrate.verify.trace.session import tracing
 from migrate.verify.verdict import Outcome
 from tests.verify.trace import trainings
@@ -721,3 +721,22 @@ def test_an_exception_ends_the_trace(tmp_path: Path) -> None:
     trace = read_trace(tmp_path / "run.trace")
     assert len(trace.steps) == 1
     assert trace.problem == "the run ended with ValueError: too late"
+
+
+def test_what_changes_about_tensors_that_were_looked_at_is_seen() -> None:
+    slots, state = Slots(), torch.arange(4.0).reshape(2, 2)
+    later = {
+        "as before": state,
+        "another shape": state.view(4),
+        "another type": state.view(torch.int32),
+        "another order": state.t(),
+        "another place": state.clone() + 1,
+        "as before, again": state,
+        "sparse": state.to_sparse(),
+        "a part": state[:1],
+        "nothing": state[:0],
+    }
+    for case, value in later.items():
+        assert slots.digests([state, value]) == tensor_digest(state) + tensor_digest(value), case
+    state.add_(1)
+    assert slots.digests([state, later["nothing"]]) == tensor_digest(state) + tensor_digest(later["nothing"])

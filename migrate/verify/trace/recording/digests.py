@@ -22,10 +22,10 @@ _FIXED = (str, bool, int, float, type(None))
 _TEXT = (str, bytes, bool, int, float, complex, type(None))
 _STRIDED, _CPU = torch.strided, torch.device("cpu")
 _SCALARS = {torch.float32: ctypes.c_float, torch.float64: ctypes.c_double}
-_NO_SIZE = torch.Size(())
 _UNKNOWN = object()
 _address = Tensor.data_ptr
 _size = operator.attrgetter("nbytes")
+_shape_and_type = operator.attrgetter("shape", "dtype")
 _is_contiguous = Tensor.is_contiguous
 _transformed = torch._C._functorch.is_functorch_wrapped_tensor
 _heads: dict[tuple[torch.dtype, torch.Size], Any] = {}
@@ -43,11 +43,7 @@ def tensor_digest(tensor: Tensor) -> bytes:
         tensor = tensor.detach().resolve_conj().resolve_neg()
     if not tensor.is_contiguous():
         tensor = (tensor.detach() if tensor.requires_grad else tensor).contiguous()
-    key = (tensor.dtype, tensor.shape)
-    head = _heads.get(key)
-    if head is None:
-        head = _heads[key] = xxhash.xxh3_128(_form(tensor))
-    state = head.copy()
+    state = _head(tensor).copy()
     if tensor.nbytes:
         state.update((ctypes.c_char * tensor.nbytes).from_address(tensor.data_ptr()))
     return state.digest()
@@ -57,14 +53,14 @@ class Slots:
     """Digests of the same tensors again and again: what does not change about them is looked up once."""
 
     def __init__(self) -> None:
-        self._known: list[tuple[int, torch.Size, Any, Any]] = []
+        self._slots: list[tuple[Any, Any]] = []
         self._places: list[Any] = []
         self._memories: list[Any] = []
         self._head = xxhash.xxh3_128()
 
     def forget(self) -> None:
         """Look everything up again."""
-        self._known, self._places = [], []
+        self._places = []
 
     def together(self, tensors: Sequence[Tensor]) -> bytes:
         """Return one digest over types and shapes of all tensors, then their contiguous bytes.
@@ -91,14 +87,16 @@ class Slots:
 
     def digests(self, tensors: Sequence[Tensor]) -> bytes:
         """Return the digests of tensors, joined."""
-        if len(self._known) != len(tensors):
-            self._known = [(0, _NO_SIZE, None, None)] * len(tensors)
-        known, found = self._known, []
-        for at, tensor in enumerate(tensors):
-            address, shape, head, memory = known[at]
-            if head is None or tensor.data_ptr() != address or tensor.shape != shape or not tensor.is_contiguous():
-                found.append(tensor_digest(tensor))
-                known[at] = _slot(tensor)
+        try:
+            places = [*map(_address, tensors), *map(_shape_and_type, tensors), *map(_is_contiguous, tensors)]
+        except (NotImplementedError, RuntimeError):
+            return b"".join(map(tensor_digest, tensors))
+        if places != self._places:
+            self._places, self._slots = places, [*map(_slot, tensors)]
+        found = []
+        for at, (head, memory) in enumerate(self._slots):
+            if head is None:
+                found.append(tensor_digest(tensors[at]))
                 continue
             state = head.copy()
             state.update(memory)
@@ -106,18 +104,25 @@ class Slots:
         return b"".join(found)
 
 
-def _slot(tensor: Tensor) -> tuple[int, torch.Size, Any, Any]:
-    """Return address, shape, the beginning of the digest and the memory of a tensor; nothing where it is unusual."""
+def _slot(tensor: Tensor) -> tuple[Any, Any]:
+    """Return the beginning of the digest and the memory of a tensor; nothing where it is unusual."""
     memory = _memory(tensor)
-    if memory is None or not tensor.nbytes:
-        return 0, _NO_SIZE, None, None
-    return tensor.data_ptr(), tensor.shape, _heads[tensor.dtype, tensor.shape], memory
+    return (None, None) if memory is None or not tensor.nbytes else (_head(tensor), memory)
+
+
+def _head(tensor: Tensor) -> Any:
+    """Return the beginning of the digests of all tensors of this type and shape."""
+    key = (tensor.dtype, tensor.shape)
+    head = _heads.get(key)
+    if head is None:
+        head = _heads[key] = xxhash.xxh3_128(_form(tensor))
+    return head
 
 
 def _memory(tensor: Tensor) -> Any:
     """Return the memory of a tensor as it is; None where that is not its contiguous bytes."""
     plain = type(tensor) in _PLAIN and tensor.layout is _STRIDED and tensor.device == _CPU
-    if not plain or tensor.is_conj() or tensor.is_neg() or not tensor.is_contiguous():
+    if not plain or _transformed(tensor) or tensor.is_conj() or tensor.is_neg() or not tensor.is_contiguous():
         return None
     return (ctypes.c_char * tensor.nbytes).from_address(tensor.data_ptr())
 

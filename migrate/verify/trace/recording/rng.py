@@ -6,7 +6,6 @@ import ctypes
 import random
 import struct
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,6 @@ import xxhash
 from .stream import Record
 
 _WORDS = 624  # of a Mersenne Twister (Matsumoto and Nishimura, 1998)
-_LAG = 397
 _State = ctypes.c_uint32 * (_WORDS + 1)
 # In the object of CPython's `_random.Random`: its head, how many words are used up, the words.
 _PYTHON_OFFSET = 16
@@ -28,28 +26,26 @@ class Layout:
 
     Attributes:
         start: Offset of the words.
-        kind: Their type, for NumPy.
-        size: Bytes of each.
+        words: All of them, for `struct`.
         used: Offset of a 32 bit integer, which tells how many are used up.
         left: Whether it tells how many are left instead, and one more.
     """
 
     start: int
-    kind: str
-    size: int
+    words: str
     used: int
     left: bool = False
 
     def split(self, state: bytes) -> tuple[bytes, int]:
         """Return the words, and how many of them are used up."""
         (used,) = struct.unpack_from("<i", state, self.used)
-        return state[self.start : self.start + self.size * _WORDS], _WORDS + 1 - used if self.left else used
+        return state[self.start : self.start + struct.calcsize(self.words)], _WORDS + 1 - used if self.left else used
 
 
 # ATen's CPUGeneratorImplStateLegacy: seed, left, seeded, next, 624 words of 64 bits, then what normal numbers are kept.
-TORCH = Layout(start=24, kind="<u8", size=8, used=8, left=True)
-PYTHON = Layout(start=4, kind="<u4", size=4, used=0)
-NUMPY = Layout(start=0, kind="<u4", size=4, used=4 * _WORDS)
+TORCH = Layout(start=24, words=f"<{_WORDS}Q", used=8, left=True)
+PYTHON = Layout(start=4, words=f"<{_WORDS}I", used=0)
+NUMPY = Layout(start=0, words=f"<{_WORDS}I", used=4 * _WORDS)
 
 
 class Generators:
@@ -57,7 +53,7 @@ class Generators:
 
     Args:
         most_rounds: How many times the 624 words of a generator may have been renewed between two looks for the number
-            of draws to be found; each costs some 20 us.
+            of draws to be found; each costs a few us.
     """
 
     def __init__(self, most_rounds: int) -> None:
@@ -128,7 +124,7 @@ class Generators:
         # Python and NumPy seldom draw so much that a renewal has to be followed; torch does at each step.
         rounds = self.most_rounds if layout is TORCH else max(1, self.most_rounds)
         if last is not None and layout is not None and rounds:
-            draws = drawn(layout.split(last[0]), layout.split(state), layout.kind, rounds)
+            draws = drawn(layout.split(last[0]), layout.split(state), layout.words, rounds)
         return {"digest": digest, "draws": draws}
 
     def _python_state(self) -> bytes:
@@ -194,29 +190,19 @@ def _bytes(state: torch.Tensor) -> bytes:
     return ctypes.string_at(state.data_ptr(), state.nbytes)
 
 
-def drawn(before: tuple[bytes, int], after: tuple[bytes, int], kind: str, most_rounds: int) -> int | None:
+def drawn(before: tuple[bytes, int], after: tuple[bytes, int], words: str, most_rounds: int) -> int | None:
     """Return how many words of 32 bits lie between two states of a Mersenne Twister.
 
-    None if there are more than ``most_rounds`` renewals between them, or none leads from one to the other.
+    None if there are more than ``most_rounds`` renewals between them, or none leads from one to the other. A generator
+    of Python, which is one too, goes on from the first until it gives what the second holds.
     """
     if before[0] == after[0]:
         return after[1] - before[1] if after[1] >= before[1] else None
-    import numpy as np
-
-    words, goal = (np.frombuffer(one[0], kind).astype(np.uint32) for one in (before, after))
+    twister = random.Random(0)
+    twister.setstate((3, (*struct.unpack(words, after[0]), 0), None))
+    goal = twister.getrandbits(32 * _WORDS)
+    twister.setstate((3, (*struct.unpack(words, before[0]), _WORDS), None))
     for rounds in range(1, most_rounds + 1):
-        words = _renewed(words, np.where)
-        if np.array_equal(words[1:], goal[1:]):
+        if twister.getrandbits(32 * _WORDS) == goal:
             return rounds * _WORDS + after[1] - before[1]
     return None
-
-
-def _renewed(words: Any, where: Callable[..., Any]) -> Any:
-    """Return the next 624 words; the pieces are as long as the recurrence allows."""
-    new = words.copy()
-    for start, end in ((0, 227), (227, 454), (454, 623), (623, 624)):
-        low = new[1:][start:end] if end < _WORDS else new[:1]
-        mixed = (new[start:end] & 0x80000000) | (low & 0x7FFFFFFF)
-        far = new[start + _LAG : end + _LAG] if end <= 227 else new[start - 227 : end - 227]
-        new[start:end] = far ^ (mixed >> 1) ^ where(mixed & 1, 0x9908B0DF, 0).astype(new.dtype)
-    return new
