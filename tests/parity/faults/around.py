@@ -17,6 +17,7 @@ from bem_core.training.loop import Loop
 from bem_core.training.step import Stepper
 from bem_core.utils.seeding import seed_everything
 from tests.parity.faults.catalogue import EPOCHS, EVALUATED, PT, RESUMED, Run, fault
+from tests.parity.unified_multimodal import ACCUMULATION
 
 START = (1, 10**6)
 LATE = (2, 16)
@@ -223,7 +224,7 @@ def _(run: Run) -> None:
     """The last step is evaluated, so there is an evaluation where there was none."""
 
     def go(original: Any, loop: Any) -> Any:
-        loop._end -= 4 if run.training == "multimodal" else 1
+        loop._end -= ACCUMULATION if run.training == "multimodal" else 1
         return original(loop)
 
     def evaluate(original: Any, trainer: Any) -> bool:

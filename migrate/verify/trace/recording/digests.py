@@ -28,7 +28,7 @@ _size = operator.attrgetter("nbytes")
 _shape_and_type = operator.attrgetter("shape", "dtype")
 _is_contiguous = Tensor.is_contiguous
 _transformed = torch._C._functorch.is_functorch_wrapped_tensor
-_heads: dict[tuple[torch.dtype, torch.Size], Any] = {}
+_heads: dict[tuple[torch.dtype, torch.Size], xxhash.xxh3_128] = {}
 
 
 def tensor_digest(tensor: Tensor) -> bytes:
@@ -110,13 +110,12 @@ def _slot(tensor: Tensor) -> tuple[Any, Any]:
     return (None, None) if memory is None or not tensor.nbytes else (_head(tensor), memory)
 
 
-def _head(tensor: Tensor) -> Any:
+def _head(tensor: Tensor) -> xxhash.xxh3_128:
     """Return the beginning of the digests of all tensors of this type and shape."""
     key = (tensor.dtype, tensor.shape)
-    head = _heads.get(key)
-    if head is None:
-        head = _heads[key] = xxhash.xxh3_128(_form(tensor))
-    return head
+    if key not in _heads:
+        _heads[key] = xxhash.xxh3_128(_form(tensor))
+    return _heads[key]
 
 
 def _memory(tensor: Tensor) -> Any:
