@@ -71,7 +71,10 @@ def _torch_loads(process: _Process) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _uncollected() -> Iterator[None]:
-    """Have no garbage collected in a block that makes many objects and hardly any garbage."""
+    """Have no garbage collected in a block that makes many objects and hardly any garbage.
+
+    ``migrate.imports.doctor`` does the same; nothing of ``migrate`` can be imported in a traced process.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
