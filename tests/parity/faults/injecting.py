@@ -150,8 +150,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="for traces; references in it are used again")
     parser.add_argument("--trainings", nargs="+", default=list(TRAININGS), choices=list(TRAININGS))
     parser.add_argument("--faults", default="", help="only those whose name has this in it")
-    parser.add_argument("--sample", type=int, default=0, help="so many faults, each in one training")
-    parser.add_argument(
+    some = parser.add_mutually_exclusive_group()
+    some.add_argument("--sample", type=int, default=0, help="so many faults, each in one training")
+    some.add_argument(
         "--each-once", action="store_true", help="each fault in one of all trainings; those in the ones named are run"
     )
     parser.add_argument(

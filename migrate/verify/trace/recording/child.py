@@ -64,7 +64,7 @@ def start() -> None:
 def _torch_loads(process: _Process) -> Iterator[None]:
     with _uncollected():
         yield
-    # A million objects that live as long as the process: collections in it and at its end need not look at them.
+    # More than 100,000 objects that live as long as the process: no collection need look at them, nor that at its end.
     gc.freeze()
     process.torch_is_there()
 
