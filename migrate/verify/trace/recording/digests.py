@@ -21,7 +21,6 @@ _PLAIN = (Tensor, torch.nn.Parameter, torch.nn.Buffer)
 _FIXED = (str, bool, int, float, type(None))
 _TEXT = (str, bytes, bool, int, float, complex, type(None))
 _STRIDED, _CPU = torch.strided, torch.device("cpu")
-_SCALARS = {torch.float32: ctypes.c_float, torch.float64: ctypes.c_double}
 _UNKNOWN = object()
 _address = Tensor.data_ptr
 _size = operator.attrgetter("nbytes")
@@ -37,15 +36,20 @@ def tensor_digest(tensor: Tensor) -> bytes:
     The memory is read where it is: `Tensor.numpy` would forbid the program to resize the tensor afterwards. At most one
     tensor is copied, where it is not contiguous or not on the CPU.
     """
-    if type(tensor) not in _PLAIN or tensor.layout is not _STRIDED or tensor.device != _CPU or _transformed(tensor):
+    if type(tensor) not in _PLAIN or tensor.layout is not _STRIDED or not tensor.is_cpu:
         return _unusual(tensor)
+    plain = tensor
     if tensor.is_conj() or tensor.is_neg():
-        tensor = tensor.detach().resolve_conj().resolve_neg()
-    if not tensor.is_contiguous():
-        tensor = (tensor.detach() if tensor.requires_grad else tensor).contiguous()
-    state = _head(tensor).copy()
-    if tensor.nbytes:
-        state.update((ctypes.c_char * tensor.nbytes).from_address(tensor.data_ptr()))
+        plain = tensor.detach().resolve_conj().resolve_neg()
+    if not plain.is_contiguous():
+        plain = (plain.detach() if plain.requires_grad else plain).contiguous()
+    try:
+        address = plain.data_ptr()
+    except RuntimeError:  # What `torch.func` transforms has no memory; to ask whether it is that takes longer.
+        return _unusual(tensor)
+    state = _head(plain).copy()
+    if size := plain.nbytes:
+        state.update((ctypes.c_char * size).from_address(address))
     return state.digest()
 
 
@@ -130,8 +134,15 @@ def _form(tensor: Tensor) -> bytes:
     return f"{tensor.dtype}{tuple(tensor.shape)}".encode()
 
 
+def _is_hollow(tensor: Tensor) -> bool:
+    """Tell whether a tensor has no values: on the device ``meta``, or one of `FakeTensorMode`."""
+    return tensor.is_meta or hasattr(tensor, "fake_mode")
+
+
 def _copied(tensor: Tensor) -> list[Tensor]:
-    """Return what the bytes of an unusual tensor are read from."""
+    """Return what the bytes of an unusual tensor are read from; nothing where it has none."""
+    if _is_hollow(tensor):
+        return []
     if _transformed(tensor):
         inside = _within(tensor)
         return [inside] if _memory(inside) is not None else _copied(inside)
@@ -147,6 +158,8 @@ def _copied(tensor: Tensor) -> list[Tensor]:
 
 
 def _unusual(tensor: Tensor) -> bytes:
+    if _is_hollow(tensor):
+        return xxhash.xxh3_128_digest(_form(tensor))
     digests = [tensor_digest(part) for part in _copied(tensor)]
     return digests[0] if len(digests) == 1 else root(digests)
 
@@ -220,24 +233,20 @@ def leaf_digest(leaf: Any) -> bytes:
 def number(value: Any) -> str:
     """Return a single number as ``float.hex``, integers as digits, and a digest of anything else."""
     if isinstance(value, Tensor):
-        value = _within(value)
-        if value.numel() != 1 or value.is_complex():
-            return tensor_digest(value).hex()
-        value = _item(value)
+        tensor = value
+        try:
+            # One call: between two operations of a training all code has left the caches, torch's most of all.
+            value = tensor.item() if type(tensor) in _PLAIN or not _is_hollow(tensor) else None
+        except RuntimeError:  # It has not one element, or is what `torch.func` transforms.
+            tensor = _within(tensor)
+            value = tensor.item() if tensor.numel() == 1 and not _is_hollow(tensor) else None
+        if value is None or isinstance(value, complex):
+            return tensor_digest(tensor).hex()
     elif type(value).__module__ == "numpy" and getattr(value, "size", 0) == 1:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, float):
         return repr(value) if isinstance(value, _TEXT) else digest(value)
     return value.hex()
-
-
-def _item(tensor: Tensor) -> Any:
-    """Return the only element of a tensor; where it lies in memory as it is, without a call of torch's dispatcher."""
-    scalar = _SCALARS.get(tensor.dtype)
-    if scalar is None or type(tensor) not in _PLAIN or tensor.device != _CPU or tensor.layout is not _STRIDED:
-        return tensor.item()
-    address = tensor.data_ptr()
-    return scalar.from_address(address).value if address and not tensor.is_neg() else tensor.item()
 
 
 class Hyper:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import types
 from collections.abc import Callable
 from functools import partial
-from itertools import repeat
-from operator import attrgetter, is_not
 from typing import Any
 
 import torch
@@ -22,7 +20,6 @@ from .recorder import Recorder
 from .waking import awake, end
 
 _EPSILON = 1e-6  # that torch.nn.utils adds to the norm
-_gradient = attrgetter("grad")
 _MARK = "_bem_migrate_traced"
 
 
@@ -149,7 +146,7 @@ def _seen(parameters: Any, seen: list[Any]) -> Any:
 
 def _counts(parameters: list[Any]) -> dict[str, int]:
     """Count parameters, and those that clipping does something to: others may be given or not."""
-    return {"num": len(parameters), "with_gradient": sum(map(is_not, map(_gradient, parameters), repeat(None)))}
+    return {"num": len(parameters), "with_gradient": sum([one.grad is not None for one in parameters])}
 
 
 def _clip_norm(recorder: Recorder, original: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from . import hooks_data, hooks_draws, hooks_modules, hooks_steps
+from . import hooks_data, hooks_draws, hooks_modules, hooks_steps, unobserved
 from .hooks_saves import Saves
 from .named import Named
 from .patching import Patches
@@ -19,6 +19,7 @@ def installed(recorder: Recorder) -> Iterator[Named]:
     saves = Saves(recorder)
     handles = []
     try:
+        unobserved.install(recorder, patches)
         handles = hooks_steps.install(recorder, patches)
         hooks_steps.wrap_known_schedulers(recorder, patches)
         hooks_modules.install(recorder, patches)

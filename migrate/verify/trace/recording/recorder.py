@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import weakref
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +17,7 @@ from torch.optim import Optimizer
 
 from .checkpoints import Saved
 from .digests import Hyper, digest, digest_with_tensors, number
+from .ending import footer, refuse_compiled_steps
 from .events import Events, Within
 from .modes import Modes
 from .names import Names
@@ -23,9 +26,9 @@ from .output import Output
 from .rng import Generators
 from .settings import Settings
 from .states import States
-from .stream import Record, Writer
-from .switches import switches
+from .stream import Record
 from .tensors import Tables, roots_of
+from .unobserved import unobserved
 from .values import Values
 
 # How many renewals of a generator's 624 words are followed to count what was drawn.
@@ -54,6 +57,7 @@ class Recorder:
         look_for_names: Called with each event until the functions that the settings name are found.
         not_found: Those that are not, and why.
         thread: The thread that trains.
+        modes_seen: Whether the program has entered a mode of torch, which would see what the recorder does.
     """
 
     def __init__(self, settings: Settings, header: Callable[[], tuple[Record, Path]]) -> None:
@@ -61,6 +65,7 @@ class Recorder:
         self.header = header
         self.look_for_names: Callable[[], None] | None = None
         self.not_found: dict[str, str] = {}
+        self.modes_seen = False
         self._begin()
 
     def _begin(self) -> None:
@@ -111,10 +116,24 @@ class Recorder:
         if not self.active:
             return None
         try:
+            if self.modes_seen:
+                with unobserved():
+                    return function(*args)
             return function(*args)
         except Exception as error:  # noqa: BLE001 - the border to a program that must not notice
             self.fail(error)
             return None
+
+    @contextlib.contextmanager
+    def pause(self, note: str) -> Iterator[None]:
+        """Record nothing in a block, but that it was there."""
+        was_active, self.active = self.active, False
+        if was_active:
+            self.note(note)
+        try:
+            yield
+        finally:
+            self.active = was_active and self.error is None
 
     def fail(self, error: BaseException) -> None:
         """Stop recording; the trace will not be complete."""
@@ -351,10 +370,10 @@ class Recorder:
         self.guarded(self.end_evaluation, "end")
         if not self.stopped:
             self.guarded(self._write_rest)
-        self.guarded(self._refuse_compiled_steps)
+        self.guarded(refuse_compiled_steps, self)
         self.active = False
         try:
-            self.output.end(self._footer, sealed=not self.settings.launcher)
+            self.output.end(partial(footer, self), sealed=not self.settings.launcher)
         except Exception as error:  # noqa: BLE001 - the border to a program that must not notice
             self.fail(error)
 
@@ -370,31 +389,3 @@ class Recorder:
         self.output.write(
             {"kind": "rest", **events, "optimizers": optimizers, "frozen": self.tables.frozen(), "rng": rng}
         )
-
-    def _refuse_compiled_steps(self) -> None:
-        dynamo = sys.modules.get("torch._dynamo")
-        compiled = dynamo is not None and dynamo.utils.counters["frames"]["total"]
-        if self.fired["backward"] and not self.fired["step"] and compiled:
-            self.error = "a compiled Optimizer.step cannot be recorded; compile the model alone"
-
-    def _footer(self, writer: Writer) -> Record:
-        writer.flush()
-        counts = {
-            "steps": self.num_steps,
-            "evaluations": self.num_evaluations,
-            "checkpoints": self.output.num_checkpoints,
-        }
-        return {
-            "kind": "footer",
-            **counts,
-            "records": writer.num_records,
-            "fired": dict(sorted(self.fired.items())),
-            "never_fired": sorted(hook for hook in self.expected if not self.fired[hook]),
-            "stopped_after": self.num_steps if self.stopped else None,
-            "notes": self.notes,
-            "not_found": self.not_found,
-            "switches": switches(),
-            "exception": self.exception,
-            "error": self.error,
-            "root": writer.root.hexdigest(),
-        }
