@@ -60,11 +60,13 @@ def compare(
 ) -> None:
     """Compare the traces REFERENCE and CANDIDATE, and say whether both trainings did the same.
 
-    `bem-migrate verify trace` records them; level full tells which tensor differs. Exit codes: see `verify --help`.
+    `bem-migrate verify trace` records them; level full tells which tensor differs, level deep which module that comes
+    from. Exit codes: see `verify --help`.
     """
     from migrate.verify.case_files import load_case
     from migrate.verify.cases import plain_case
     from migrate.verify.compare import compare as compare_traces
+    from migrate.verify.localise import located
     from migrate.verify.trace.reader import read_trace
 
     case = load_case(case_file) if case_file else plain_case(f"{reference.name} and {candidate.name}")
@@ -74,7 +76,8 @@ def compare(
         case = dataclasses.replace(case, names={**case.names, **pairs(maps)})
     found = []
     for one, other in _processes(reference, candidate):
-        found.append(compare_traces(read_trace(one), read_trace(other), case))
+        traces = read_trace(one), read_trace(other)
+        found.append(located(compare_traces(*traces, case), *traces, case.names))
     _finish(found, report, case_file)
 
 

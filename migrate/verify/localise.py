@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from migrate.verify.names import renamed
 from migrate.verify.phases import PHASES
 from migrate.verify.trace.reader import Names, Step, Trace
-from migrate.verify.verdict import Divergence, Localised
+from migrate.verify.verdict import Divergence, Localised, Verdict
 
 Call = dict[str, Any]
 
@@ -64,6 +65,22 @@ _CAUSES = {
 def cause_of(first: Divergence) -> str:
     """Return the likely class of cause of a difference."""
     return _CAUSES[first.phase]
+
+
+def located(verdict: Verdict, reference: Trace, candidate: Trace, patterns: Mapping[str, str]) -> Verdict:
+    """Add where the first difference comes from, if both traces have it at level ``deep``; values are not at hand.
+
+    Args:
+        verdict: Of the two traces.
+        reference: The run that is right.
+        candidate: The run that must have done the same.
+        patterns: Names in the candidate for names of the reference, as the case has them.
+    """
+    first = verdict.first
+    sides = (reference, candidate)
+    if first is None or any(one.header["level"] != "deep" or _step(one, first.step) is None for one in sides):
+        return verdict
+    return dataclasses.replace(verdict, localised=localise(reference, candidate, first, patterns)[0])
 
 
 def localise(

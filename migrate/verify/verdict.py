@@ -228,7 +228,7 @@ class Verdict:
         noise: Whether the reference agreed with itself; None where it ran once.
         mode: ``free`` where both ran on their own, ``lockstep`` where the candidate got the state before each step.
         drift: For the plot.
-        localised: What a replay of the first step that differs has found.
+        localised: What a replay of the first step that differs has found, or traces of level ``deep`` tell.
         metrics: Rows of the statistical comparison, if the case asks for it.
         notes: What a reader should know though it decides nothing.
         sides: Of each side: command, exit code, seconds.

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import nn
 
+from migrate.cli import main
 from migrate.verify.cases import plain_case
 from migrate.verify.compare import compare
 from migrate.verify.localise import localise
@@ -73,6 +75,23 @@ def test_the_first_module(change: Any, module: str, cause: str, tmp_path: Path) 
     found = located(changed(change), tmp_path)
     assert found.module == module, found
     assert found.cause.startswith(cause) or cause in found.cause
+
+
+@pytest.mark.parametrize(("levels", "named"), [(("deep", "deep"), True), (("full", "full"), False)])
+def test_the_command_names_the_module_if_the_traces_tell(levels: tuple[str, str], named: bool, tmp_path: Path) -> None:
+    faulty = changed(lambda model: setattr(model.block.norm, "eps", 1e-6))
+    traces = []
+    for name, kind, level in zip(("one", "other"), (Short, faulty), levels, strict=True):
+        (tmp_path / name).mkdir()
+        traces.append(str(kind(tmp_path / name, AT).record(tmp_path / name / "run.trace", level=level).path))
+    done = CliRunner().invoke(main, ["verify", "compare", *traces])
+    assert done.exit_code == 1
+    assert f"first difference: step {AT}, forward" in done.output
+    assert ("module block.norm: its inputs agree and its output differs" in done.output) == named
+    assert ("likely cause: another computation in this module" in done.output) == named
+    same = CliRunner().invoke(main, ["verify", "compare", traces[0], traces[0]])
+    assert same.exit_code == 0
+    assert "module" not in same.output
 
 
 class More(Net):
