@@ -18,6 +18,7 @@ Call = dict[str, Any]
 # differ in form only; gradients are not in every step of a trace of level light, and show in the update then.
 _BY_FORWARD = PHASES[: PHASES.index("loss") + 1]
 _BY_BACKWARD = (*PHASES[: PHASES.index("backward") + 1], "update")
+_RECORD_DEEP = "traces of level deep tell the module or the draw that this comes from: record both with --level deep"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,9 @@ def cause_of(first: Divergence) -> str:
 
 
 def located(verdict: Verdict, reference: Trace, candidate: Trace, patterns: Mapping[str, str]) -> Verdict:
-    """Add where the first difference comes from, if both traces have it at level ``deep``; values are not at hand.
+    """Add where the first difference comes from, if both traces have it at level ``deep``, or say that they could.
+
+    Values are not at hand: a trace has digests.
 
     Args:
         verdict: Of the two traces.
@@ -78,8 +81,11 @@ def located(verdict: Verdict, reference: Trace, candidate: Trace, patterns: Mapp
     """
     first = verdict.first
     sides = (reference, candidate)
-    if first is None or any(one.header["level"] != "deep" or _step(one, first.step) is None for one in sides):
+    if first is None or any(_step(one, first.step) is None for one in sides):
         return verdict
+    if any(one.header["level"] != "deep" for one in sides):
+        told = (_RECORD_DEEP,) if first.phase in _BY_BACKWARD else ()
+        return dataclasses.replace(verdict, notes=(*verdict.notes, *told))
     return dataclasses.replace(verdict, localised=localise(reference, candidate, first, patterns)[0])
 
 

@@ -89,6 +89,7 @@ def test_the_command_names_the_module_if_the_traces_tell(levels: tuple[str, str]
     assert f"first difference: step {AT}, forward" in done.output
     assert ("module block.norm: its inputs agree and its output differs" in done.output) == named
     assert ("likely cause: another computation in this module" in done.output) == named
+    assert ("record both with --level deep" in done.output) != named
     same = CliRunner().invoke(main, ["verify", "compare", traces[0], traces[0]])
     assert same.exit_code == 0
     assert "module" not in same.output
