@@ -228,12 +228,11 @@ class Case:
     earlier: Case | None = None
 
     def against_itself(self) -> Case:
-        """Return the case for two runs of the reference: waivers and maps are for the candidate."""
+        """Return the case for two runs of the reference: maps are for the candidate; what is waived is no noise."""
         lone = self.metrics.only_reference
         return dataclasses.replace(
             self,
             candidate=self.reference,
-            waivers=[],
             names={},
             only_candidate=self.only_reference,
             metrics=Metrics(only_reference=lone, only_candidate=lone),

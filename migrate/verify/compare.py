@@ -51,7 +51,7 @@ def compare(
         seed: For the report.
         judge: Marks differences that a tolerance of the case covers; without it none are.
         free: The candidate's own run, where states of the reference were put into ``candidate``, its generators too.
-        own: Both are runs of the reference; names and waivers are for the candidate.
+        own: Both are runs of the reference; names are for the candidate.
     """
     if own:
         case = case.against_itself()

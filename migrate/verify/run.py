@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +18,10 @@ from migrate.verify.runner import Recorded, Runner, SideFailed
 from migrate.verify.saved import saved_by
 from migrate.verify.series import drift
 from migrate.verify.verdict import Outcome, Verdict, worst
+from migrate.verify.waivers import Waiver
+
+# Channels that no step depends on: what is saved and told may hold a path or a time while the training has no noise.
+_TOLD = ("metrics", "checkpoint")
 
 
 def run_case(case: Case, folder: Path, ran: Mapping[int, Path] | None = None) -> Iterator[Verdict]:
@@ -74,15 +79,28 @@ def _run_pair(runner: Runner) -> Verdict:
         return verdict
     control = runner.record("control", case.reference)
     noise = judged(case, reference, control, own=True)
-    quiet = noise.first is None and noise.outcome is not Outcome.INCONCLUSIVE
+    quiet = noise.first is None and noise.outcome is not Outcome.INCONCLUSIVE  # What is waived is no noise.
     told = "agrees with itself" if quiet else f"does not agree with itself: {noise.first or noise.reasons[0]}"
     if case.tolerance is not None:
         return dataclasses.replace(_in_lockstep(runner, candidate), noise=told)
+    if not quiet:
+        noisy = [one.channel for one in noise.channels if one.different]
+        beside = _beside(noisy, case, reference, candidate) if set(noisy) <= {*_TOLD} else None
+        if beside is None:
+            needs = "a case with noise needs a tolerance and its reason"
+            if noisy and set(noisy) <= {*_TOLD}:
+                needs = "what it trains is the same, so a waiver of these keys with its reason is enough"
+            reason = f"the reference {told}; {needs}"
+            return dataclasses.replace(
+                verdict,
+                outcome=Outcome.INCONCLUSIVE,
+                reasons=(reason, *verdict.reasons),
+                noise=told,
+                drift=drift(reference.trace, candidate.trace, control.trace),
+            )
+        verdict = beside
     series = drift(reference.trace, candidate.trace, None if quiet else control.trace)
     verdict = dataclasses.replace(verdict, noise=told, drift=series)
-    if not quiet:
-        reason = f"the reference {told}; a case with noise needs a tolerance and its reason"
-        return dataclasses.replace(verdict, outcome=Outcome.INCONCLUSIVE, reasons=(reason, *verdict.reasons))
     # It imports torch.
     from migrate.verify.replay import Own, localised
 
@@ -91,6 +109,21 @@ def _run_pair(runner: Runner) -> Verdict:
         for name, side, run in (("reference", case.reference, reference), ("candidate", case.candidate, candidate))
     ]
     return localised(runner, verdict, owns)
+
+
+def _beside(noisy: Sequence[str], case: Case, reference: Recorded, candidate: Recorded) -> Verdict | None:
+    """Return the verdict where the candidate differs beside the channels in which the reference differs from itself."""
+    waivers = [
+        Waiver(
+            id=f"the reference's own {channel}",
+            reason="two runs of the reference differ there, and in nothing that they train",
+            channel=channel,
+            expires=datetime.date.max,
+        )
+        for channel in noisy
+    ]
+    found = judged(dataclasses.replace(case, waivers=[*case.waivers, *waivers]), reference, candidate)
+    return found if waivers and found.outcome is Outcome.DIFFERENT else None
 
 
 def judged(case: Case, reference: Recorded, candidate: Recorded, own: bool = False) -> Verdict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import random
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from migrate.verify import runner as runners
 from migrate.verify.cases import Case, Side, Tolerance
 from migrate.verify.children import Finished
 from migrate.verify.verdict import Outcome, Verdict
+from migrate.verify.waivers import Waiver
 from tests.verify.toys import Toy
 
 
@@ -56,7 +58,25 @@ class Longer(Noisy):
     longer = 1.01
 
 
-KINDS = {kind.__name__: kind for kind in (Plain, Limit, Noisy, Longer)}
+class Stamped(Plain):
+    """Saves where it ran, as many do."""
+
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "folder": str(random.SystemRandom().random())}
+
+
+class StampedLimit(Stamped):
+    limit = 0.6
+
+
+class StampedFewer(Stamped):
+    """Differs in what is saved alone, in an entry that does not change from run to run."""
+
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "best": None}
+
+
+KINDS = {kind.__name__: kind for kind in (Plain, Limit, Noisy, Longer, Stamped, StampedLimit, StampedFewer)}
 ENDED = Finished(("x",), 0, 0.1, False, (Path("x"),), "")
 
 
@@ -104,6 +124,33 @@ def test_what_follows(
         assert verdict.first is not None
         assert verdict.first.channel == "parameters"
         assert verdict.first.error == pytest.approx(0.01, rel=0.1)
+
+
+def test_what_is_saved_differs_in_each_run(tmp_path: Path) -> None:
+    """What is trained does not, so the reference has no noise in it."""
+    verdict, names = decided(tmp_path, "Stamped", "StampedLimit")
+    assert verdict.outcome is Outcome.DIFFERENT
+    assert verdict.first is not None
+    assert (verdict.first.step, verdict.first.channel) == (1, "clip")
+    assert str(verdict.noise).startswith("does not agree with itself: step")
+    assert verdict.localised is not None
+    assert len(names) == 5
+    for candidate in ("Stamped", "StampedFewer"):
+        verdict, names = decided(tmp_path, "Stamped", candidate)
+        assert verdict.outcome is Outcome.INCONCLUSIVE
+        assert "a waiver of these keys" in verdict.reasons[0]
+        assert len(names) == 3
+    waiver = Waiver(
+        id="folder", reason="it is made anew", channel="checkpoint", expires=datetime.date.max, keys="folder"
+    )
+    verdict, names = decided(tmp_path, "Stamped", "Stamped", waivers=[waiver])
+    assert (verdict.outcome, len(names)) == (Outcome.WITHIN_TOLERANCE, 2)
+    for candidate, key in (("StampedLimit", "1 max_norm"), ("StampedFewer", "best")):
+        verdict, _ = decided(tmp_path, "Stamped", candidate, waivers=[waiver])
+        assert verdict.outcome is Outcome.DIFFERENT
+        assert verdict.noise == "agrees with itself"
+        assert verdict.first is not None
+        assert verdict.first.key == key
 
 
 def test_a_difference_gets_errors_a_cause_and_a_plot(tmp_path: Path) -> None:
