@@ -20,8 +20,16 @@ from migrate.verify.series import drift
 from migrate.verify.verdict import Outcome, Verdict, worst
 from migrate.verify.waivers import Waiver
 
-# Channels that no step depends on: what is saved and told may hold a path or a time while the training has no noise.
-_TOLD = ("metrics", "checkpoint")
+# No step depends on what is saved and told; a path or a time in it is no noise of the training.
+_OF_WHAT_IS_TOLD = tuple(
+    Waiver(
+        id=f"the reference's own {channel}",
+        reason="two runs of the reference differ there, and in nothing that they train",
+        channel=channel,
+        expires=datetime.date.max,
+    )
+    for channel in ("metrics", "checkpoint")
+)
 
 
 def run_case(case: Case, folder: Path, ran: Mapping[int, Path] | None = None) -> Iterator[Verdict]:
@@ -79,27 +87,22 @@ def _run_pair(runner: Runner) -> Verdict:
         return verdict
     control = runner.record("control", case.reference)
     noise = judged(case, reference, control, own=True)
-    quiet = noise.first is None and noise.outcome is not Outcome.INCONCLUSIVE  # What is waived is no noise.
+    quiet = _is_quiet(noise)
     told = "agrees with itself" if quiet else f"does not agree with itself: {noise.first or noise.reasons[0]}"
     if case.tolerance is not None:
         return dataclasses.replace(_in_lockstep(runner, candidate), noise=told)
-    if not quiet:
-        noisy = [one.channel for one in noise.channels if one.different]
-        beside = _beside(noisy, case, reference, candidate) if set(noisy) <= {*_TOLD} else None
-        if beside is None:
-            needs = "a case with noise needs a tolerance and its reason"
-            if noisy and set(noisy) <= {*_TOLD}:
-                needs = "what it trains is the same, so a waiver of these keys with its reason is enough"
-            reason = f"the reference {told}; {needs}"
-            return dataclasses.replace(
-                verdict,
-                outcome=Outcome.INCONCLUSIVE,
-                reasons=(reason, *verdict.reasons),
-                noise=told,
-                drift=drift(reference.trace, candidate.trace, control.trace),
-            )
-        verdict = beside
     series = drift(reference.trace, candidate.trace, None if quiet else control.trace)
+    if not quiet:
+        apart = dataclasses.replace(case, waivers=[*case.waivers, *_OF_WHAT_IS_TOLD])
+        only_told = _is_quiet(judged(apart, reference, control, own=True))
+        trained = judged(apart, reference, candidate) if only_told else None
+        if trained is None or trained.outcome is not Outcome.DIFFERENT:
+            needs = "a case with noise needs a tolerance and its reason"
+            if only_told:
+                needs = "what it trains is the same, so a waiver of these keys with its reason is enough"
+            reasons = (f"the reference {told}; {needs}", *verdict.reasons)
+            return dataclasses.replace(verdict, outcome=Outcome.INCONCLUSIVE, reasons=reasons, noise=told, drift=series)
+        verdict = trained
     verdict = dataclasses.replace(verdict, noise=told, drift=series)
     # It imports torch.
     from migrate.verify.replay import Own, localised
@@ -111,19 +114,9 @@ def _run_pair(runner: Runner) -> Verdict:
     return localised(runner, verdict, owns)
 
 
-def _beside(noisy: Sequence[str], case: Case, reference: Recorded, candidate: Recorded) -> Verdict | None:
-    """Return the verdict where the candidate differs beside the channels in which the reference differs from itself."""
-    waivers = [
-        Waiver(
-            id=f"the reference's own {channel}",
-            reason="two runs of the reference differ there, and in nothing that they train",
-            channel=channel,
-            expires=datetime.date.max,
-        )
-        for channel in noisy
-    ]
-    found = judged(dataclasses.replace(case, waivers=[*case.waivers, *waivers]), reference, candidate)
-    return found if waivers and found.outcome is Outcome.DIFFERENT else None
+def _is_quiet(noise: Verdict) -> bool:
+    """Tell whether two runs of the reference agree, on all ranks; what is waived is no noise."""
+    return noise.first is None and noise.outcome is not Outcome.INCONCLUSIVE
 
 
 def judged(case: Case, reference: Recorded, candidate: Recorded, own: bool = False) -> Verdict:

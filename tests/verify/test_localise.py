@@ -77,11 +77,11 @@ def test_the_first_module(change: Any, module: str, cause: str, tmp_path: Path) 
     assert found.cause.startswith(cause) or cause in found.cause
 
 
-@pytest.mark.parametrize(("levels", "named"), [(("deep", "deep"), True), (("full", "full"), False)])
-def test_the_command_names_the_module_if_the_traces_tell(levels: tuple[str, str], named: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("level", "named"), [("deep", True), ("full", False)])
+def test_the_command_names_the_module_if_the_traces_tell(level: str, named: bool, tmp_path: Path) -> None:
     faulty = changed(lambda model: setattr(model.block.norm, "eps", 1e-6))
     traces = []
-    for name, kind, level in zip(("one", "other"), (Short, faulty), levels, strict=True):
+    for name, kind in (("one", Short), ("other", faulty)):
         (tmp_path / name).mkdir()
         traces.append(str(kind(tmp_path / name, AT).record(tmp_path / name / "run.trace", level=level).path))
     done = CliRunner().invoke(main, ["verify", "compare", *traces])

@@ -76,7 +76,16 @@ class StampedFewer(Stamped):
         return {**super().state(), "best": None}
 
 
-KINDS = {kind.__name__: kind for kind in (Plain, Limit, Noisy, Longer, Stamped, StampedLimit, StampedFewer)}
+class LateNoise(Plain):
+    """Has noise only after the first checkpoint."""
+
+    def clip(self) -> None:
+        if self.step >= 4:
+            self.model.head.bias.grad *= 1 + 1e-3 * random.SystemRandom().random()
+        super().clip()
+
+
+KINDS = {kind.__name__: kind for kind in (Plain, Limit, Noisy, Longer, Stamped, StampedLimit, StampedFewer, LateNoise)}
 ENDED = Finished(("x",), 0, 0.1, False, (Path("x"),), "")
 
 
@@ -88,13 +97,16 @@ class InProcess(runners.Runner):
         given = {"level": "full", **settings}
         given["steps"] = given.pop("window", None)
         given.pop("values_of", None)  # There is no file of them then.
-        trace = KINDS[side.command[0]](self.folder).record(path, **given)
+        traces = {}
+        for rank, kind in enumerate(side.command):
+            process = f".rank{rank}" if rank else ""
+            traces[process] = KINDS[kind](self.folder).record(path.with_name(path.name + process), **given)
         self.sides[name] = {}
-        return runners.Recorded(ENDED, {"": trace}, self.folder, Path(f"{path}.states"), Path(f"{path}.values"))
+        return runners.Recorded(ENDED, traces, self.folder, Path(f"{path}.states"), Path(f"{path}.values"))
 
 
 def decided(folder: Path, reference: str, candidate: str, **case: Any) -> tuple[Verdict, list[str]]:
-    sides = {"reference": Side(command=[reference]), "candidate": Side(command=[candidate])}
+    sides = {"reference": Side(command=reference.split()), "candidate": Side(command=candidate.split())}
     runner = InProcess(Case(name="toy", **sides, **case), 0, folder)  # type: ignore[arg-type]
     return run._run_pair(runner), list(runner.sides)
 
@@ -151,6 +163,13 @@ def test_what_is_saved_differs_in_each_run(tmp_path: Path) -> None:
         assert verdict.noise == "agrees with itself"
         assert verdict.first is not None
         assert verdict.first.key == key
+
+
+def test_noise_of_another_rank_is_noise(tmp_path: Path) -> None:
+    """What rank 0 saves differs before rank 1 trains something else."""
+    verdict, _ = decided(tmp_path, "Stamped LateNoise", "Stamped LateNoise")
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "needs a tolerance" in verdict.reasons[0]
 
 
 def test_a_difference_gets_errors_a_cause_and_a_plot(tmp_path: Path) -> None:

@@ -158,9 +158,9 @@ def _copied(tensor: Tensor) -> list[Tensor]:
 
 
 def _unusual(tensor: Tensor) -> bytes:
-    if _is_hollow(tensor):
-        return xxhash.xxh3_128_digest(_form(tensor))
     digests = [tensor_digest(part) for part in _copied(tensor)]
+    if not digests:
+        return xxhash.xxh3_128_digest(_form(tensor))
     return digests[0] if len(digests) == 1 else root(digests)
 
 
