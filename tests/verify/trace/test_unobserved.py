@@ -68,14 +68,18 @@ def of_function_mode(model: Model, step: Step) -> list[str]:
     return mode.found
 
 
+def without_places(graph: Any) -> str:
+    """Return a graph without lines of sources, of which some are those of wrappers, and numbers of classes."""
+    return re.sub(r"\.___torch_mangle_\d+|#.*", "", str(graph))
+
+
 def of_torchscript(model: Model, step: Step) -> list[str]:
     """The names of values in the graph are those of variables, the recorder's too where it is seen."""
     x, y = batch()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         traced = torch.jit.trace(model, (x, y), check_trace=False)
-    graph = re.sub(r"\.___torch_mangle_\d+|#.*", "", str(traced.inlined_graph))
-    return [graph, *(str(one.message) for one in caught), repr(step(traced))]
+    return [without_places(traced.inlined_graph), *(str(one.message) for one in caught), repr(step(traced))]
 
 
 def of_trace_module(model: Model, step: Step) -> list[str]:
@@ -83,6 +87,17 @@ def of_trace_module(model: Model, step: Step) -> list[str]:
         warnings.simplefilter("always")
         traced = torch.jit.trace_module(model, {"forward": batch()}, check_trace=False)
     return [traced.code, *(str(one.message) for one in caught)]
+
+
+def of_onnx(model: Model, step: Step) -> list[str]:
+    """What an export to ONNX begins with; the rest needs a package that is none of ours.
+
+    Its values are called like variables of the functions around an operation, and there are more functions.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        graph, *_ = torch.jit._get_trace_graph(model, batch())  # type: ignore[attr-defined]
+    return [re.sub(r"%[\w.]+", "%", without_places(graph)), *(str(one.message) for one in caught)]
 
 
 def of_fake_tensors(model: Model, step: Step) -> list[str]:
@@ -104,6 +119,7 @@ WAYS = [
     of_function_mode,
     of_torchscript,
     of_trace_module,
+    of_onnx,
     of_fake_tensors,
     of_meta_tensors,
     of_fx,
@@ -143,7 +159,7 @@ def test_a_program_observes_the_same(way: Callable[[Model, Step], list[str]], le
     assert recorded == bare
     assert trace.complete
     noted = trace.footer is not None and trace.footer["notes"]
-    assert bool(noted) == (way in (of_torchscript, of_trace_module))
+    assert bool(noted) == (way in (of_torchscript, of_trace_module, of_onnx))
 
 
 def test_a_tensor_without_values_is_told_by_its_shape(tmp_path: Path) -> None:

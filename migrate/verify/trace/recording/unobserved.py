@@ -21,8 +21,8 @@ def install(recorder: Recorder, patches: Patches) -> None:
     """Notice that the program enters a mode or traces a model; neither is asked for in each call."""
     for module in (torch.overrides, _python_dispatch):
         patches.function(module, "_push_mode", partial(_push_mode, recorder))
-    for owner, name in ((torch.jit, "trace"), (torch.jit, "trace_module"), (torch.jit._trace, "_get_trace_graph")):
-        patches.function(owner, name, partial(_tracing, recorder))
+    for name in ("trace", "trace_module", "_get_trace_graph"):  # The last is what exports to ONNX call.
+        patches.function(torch.jit, name, partial(_tracing, recorder))
 
 
 def _push_mode(recorder: Recorder, original: Any) -> Any:
